@@ -1,0 +1,1 @@
+"""A completion request on its way: document, prompt, generation, filter."""

@@ -1,0 +1,1 @@
+"""When the trainer runs, seen from the server."""

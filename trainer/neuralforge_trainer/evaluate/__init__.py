@@ -1,0 +1,1 @@
+"""Measuring completions: metrics, the copier baseline and the gate."""

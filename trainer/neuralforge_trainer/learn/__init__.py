@@ -1,0 +1,1 @@
+"""Learning an adapter: LoRA, replay, EWC and the training job."""

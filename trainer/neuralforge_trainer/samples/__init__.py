@@ -1,0 +1,1 @@
+"""From histories and sessions to training samples."""
