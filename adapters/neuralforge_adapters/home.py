@@ -47,7 +47,7 @@ class Home:
         name = profile or os.environ.get(PROFILE_VARIABLE) or DEFAULT_PROFILE
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
             raise HomeError(
-                f"profile {name!r} is not usable: take letters, digits, '.', '_' and '-' (at most 64)"
+                f"profile {name!r} is not usable: take at most 64 letters, digits, '.', '_', '-'"
             )
         return cls(Path(root).expanduser().absolute(), name)
 

@@ -1,0 +1,153 @@
+"""The stack in force: which adapters, in which order, how strongly.
+
+Invariant: the digest of a resolved stack changes exactly when the served weights may change, so
+that it can stand in every cache key and every log row. Knows no engine: it names files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from neuralforge_adapters.base import file_digest
+from neuralforge_adapters.errors import AdapterError, StackError
+from neuralforge_adapters.home import Home, private_dir, read_json, write_json
+from neuralforge_adapters.store import GGUF_FILE, PERSONAL, AdapterStore
+
+MAX_SCALE = 4.0
+
+
+@dataclass(frozen=True)
+class StackEntry:
+    """One adapter as the user names it: `name`, `name@v0003` or a path, and its scale."""
+
+    adapter: str
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class ResolvedAdapter:
+    """One adapter as the engine loads it."""
+
+    reference: str
+    path: Path
+    scale: float
+    digest: str
+    """SHA-256 of the file's content."""
+
+
+@dataclass(frozen=True)
+class ResolvedStack:
+    """The files and scales of a stack, pinned to versions."""
+
+    adapters: tuple[ResolvedAdapter, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """Names the content: 16 hex digits over every file's digest and scale, in order."""
+        content = json.dumps([[a.digest, a.scale] for a in self.adapters])
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def describe(self) -> list[dict[str, Any]]:
+        """The stack as status, logs and commands show it."""
+        return [{"adapter": a.reference, "scale": a.scale} for a in self.adapters]
+
+
+Entries = tuple[StackEntry, ...]
+
+
+class StackFile:
+    """The stack in force of one profile, shared by terminals and all running servers.
+
+    Where the user never chose, it is the personal adapter alone, once there is one.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._path = home.stack_file
+
+    @property
+    def path(self) -> Path:
+        """The file to watch for changes."""
+        return self._path
+
+    def read(self) -> Entries:
+        """The entries in force, first to last."""
+        content = read_json(self._path)
+        if not isinstance(content, list):
+            return (StackEntry(PERSONAL),)
+        try:
+            return tuple(StackEntry(str(e["adapter"]), float(e["scale"])) for e in content)
+        except (KeyError, TypeError, ValueError):
+            return (StackEntry(PERSONAL),)
+
+    def write(self, entries: Sequence[StackEntry]) -> Entries:
+        """Put `entries` in force."""
+        return self.update(lambda _: tuple(entries))
+
+    def update(self, change: Callable[[Entries], Entries]) -> Entries:
+        """Change the stack as one step, whoever else is changing it.
+
+        Raises:
+            StackError: the changed stack names an adapter twice or has an unusable scale.
+        """
+        with FileLock(private_dir(self._path.parent) / ".stack.lock", mode=0o600, timeout=30):
+            entries = check_entries(change(self.read()))
+            write_json(self._path, [{"adapter": e.adapter, "scale": e.scale} for e in entries])
+        return entries
+
+
+def check_entries(entries: Entries) -> Entries:
+    """Refuse what no engine could serve.
+
+    Raises:
+        StackError: an adapter named twice, or a scale that is not finite or beyond ±4.
+    """
+    names = [e.adapter.partition("@")[0] for e in entries]
+    for entry, name in zip(entries, names, strict=True):
+        if names.count(name) > 1:
+            raise StackError(
+                f"adapter {name!r} stands twice in the stack; load it once and set its scale"
+            )
+        if not math.isfinite(entry.scale) or abs(entry.scale) > MAX_SCALE:
+            raise StackError(
+                f"scale {entry.scale} of {entry.adapter!r} is not within ±{MAX_SCALE:g}"
+            )
+    return entries
+
+
+def resolve(entries: Sequence[StackEntry], store: AdapterStore, base_digest: str) -> ResolvedStack:
+    """Pin every entry to a file; the untouched default is empty until a personal adapter exists.
+
+    Raises:
+        AdapterError: an adapter is missing, or was trained for another base.
+    """
+    if tuple(entries) == (StackEntry(PERSONAL),) and store.current(PERSONAL) is None:
+        return ResolvedStack()
+    return ResolvedStack(tuple(_resolve_one(e, store, base_digest) for e in entries))
+
+
+def _resolve_one(entry: StackEntry, store: AdapterStore, base_digest: str) -> ResolvedAdapter:
+    path = Path(entry.adapter).expanduser()
+    if path.is_dir():
+        path = path / GGUF_FILE
+    if path.is_file():
+        return ResolvedAdapter(entry.adapter, path.absolute(), entry.scale, file_digest(path))
+    if path.suffix or len(path.parts) > 1:
+        raise AdapterError(
+            f"no adapter file {path}; give an existing file, or the name of an adapter"
+        )
+    version = store.get(entry.adapter)
+    if version.manifest.base_digest != base_digest:
+        raise AdapterError(
+            f"adapter {version.reference} was trained for base "
+            f"{version.manifest.base_digest[:12]}, the base in use is {base_digest[:12]}; "
+            "choose that base, or train the adapter anew"
+        )
+    return ResolvedAdapter(version.reference, version.gguf, entry.scale, version.manifest.digest)

@@ -1,0 +1,131 @@
+"""The words between an engine process and whoever started it: one JSON object a line.
+
+Requests go to the child's stdin, replies come from its stdout, matched by `id`. A completion is
+answered by any number of `{"id", "piece"}` lines and one `{"id", "result"}` or `{"id", "error"}`.
+`{"cancel": id}` stops one. The end of stdin ends the child, whatever it is doing, so that no
+engine outlives its parent. Knows no llama.cpp and no asyncio.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+StopReason = Literal["line", "end", "length", "deadline", "cancelled", "constraint"]
+"""Why a generation ended: enough lines, the model's end token, the token cap, the time limit,
+a cancel, or no token that fits the healed text."""
+
+
+@dataclass(frozen=True)
+class LoadRequest:
+    """Load a base; the first request of every engine."""
+
+    base: str
+    context: int
+    """Tokens of the KV cache; taken down to what the base was trained for."""
+    threads: int
+    op: Literal["load"] = "load"
+
+
+@dataclass(frozen=True)
+class StackRequest:
+    """Replace the stack, and with it everything that was cached for the old one."""
+
+    adapters: list[tuple[str, float]]
+    """(path of a GGUF adapter, scale), in order."""
+    op: Literal["stack"] = "stack"
+
+
+@dataclass(frozen=True)
+class CompleteRequest:
+    """Go on at the cursor between `prefix` and `suffix` (already windowed, see `fim.Window`)."""
+
+    prefix: str
+    suffix: str
+    max_tokens: int = 64
+    max_lines: int = 1
+    deadline_ms: float | None = None
+    """Milliseconds from the start of evaluation; what was produced by then is the answer."""
+    evaluation: bool = False
+    """Empty cache, fixed batch splits, no deadline: the same prompt gives the same tokens."""
+    op: Literal["complete"] = "complete"
+
+
+@dataclass(frozen=True)
+class ScoreRequest:
+    """Measure how likely the base and stack find `middle` between `prefix` and `suffix`."""
+
+    prefix: str
+    suffix: str
+    middle: str
+    op: Literal["score"] = "score"
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A finished generation. `text` starts at the cursor: healed text is taken off again."""
+
+    text: str
+    stop: StopReason
+    generated_tokens: int
+    evaluated_tokens: int
+    """Tokens that llama.cpp computed for this request, by its own counters."""
+    cached_tokens: int
+    """Prompt tokens found in the KV cache."""
+    milliseconds: float
+    mean_logprob: float | None
+    """Nats per generated token; None where nothing was generated."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Negative log likelihood of a middle, in nats, over so many tokens (healed ones included)."""
+
+    nll: float
+    tokens: int
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What the engine found in the base."""
+
+    name: str
+    architecture: str
+    parameters: int
+    trained_context: int
+    context: int
+    vocabulary: int
+    fim_order: str
+    file_bytes: int
+
+
+Request = LoadRequest | StackRequest | CompleteRequest | ScoreRequest
+
+_REQUESTS: dict[str, type[Request]] = {
+    "load": LoadRequest,
+    "stack": StackRequest,
+    "complete": CompleteRequest,
+    "score": ScoreRequest,
+}
+
+
+def encode_request(request_id: int, request: Request) -> bytes:
+    """One line for the child's stdin."""
+    return json.dumps({"id": request_id, **asdict(request)}).encode() + b"\n"
+
+
+def encode_cancel(request_id: int) -> bytes:
+    """The line that stops a request, or is ignored where it has ended."""
+    return json.dumps({"cancel": request_id}).encode() + b"\n"
+
+
+def decode_request(message: dict[str, Any]) -> tuple[int, Request]:
+    """The request in a decoded line.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is none.
+    """
+    fields = dict(message)
+    request_id = int(fields.pop("id"))
+    return request_id, _REQUESTS[fields["op"]](**fields)
