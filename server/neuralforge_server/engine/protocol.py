@@ -12,6 +12,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from neuralforge_adapters.stack import ResolvedStack
+
 StopReason = Literal["line", "end", "length", "deadline", "cancelled", "constraint"]
 """Why a generation ended: enough lines, the model's end token, the token cap, the time limit,
 a cancel, or no token that fits the healed text."""
@@ -22,6 +24,8 @@ class LoadRequest:
     """Load a base; the first request of every engine."""
 
     base: str
+    digest: str
+    """SHA-256 of the base's file, which adapters made for it name."""
     context: int
     """Tokens of the KV cache; taken down to what the base was trained for."""
     threads: int
@@ -34,6 +38,8 @@ class StackRequest:
 
     adapters: list[tuple[str, float]]
     """(path of a GGUF adapter, scale), in order."""
+    digest: str
+    """The stack's digest, which every completion made under it carries."""
     op: Literal["stack"] = "stack"
 
 
@@ -68,6 +74,8 @@ class Completion:
 
     text: str
     stop: StopReason
+    stack: str
+    """Digest of the stack that it was made under."""
     generated_tokens: int
     evaluated_tokens: int
     """Tokens that llama.cpp computed for this request, by its own counters."""
@@ -108,6 +116,11 @@ _REQUESTS: dict[str, type[Request]] = {
     "complete": CompleteRequest,
     "score": ScoreRequest,
 }
+
+
+def stack_request(stack: ResolvedStack) -> StackRequest:
+    """The request that puts `stack` in force."""
+    return StackRequest([(str(a.path), a.scale) for a in stack.adapters], stack.digest)
 
 
 def encode_request(request_id: int, request: Request) -> bytes:

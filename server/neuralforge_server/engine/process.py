@@ -1,0 +1,69 @@
+"""Starting an engine process and exchanging lines with it, from any thread.
+
+Knows neither what the messages mean nor what to do when the process ends: clients do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+
+Message = dict[str, Any]
+
+
+class EngineProcess:
+    """One child. `on_message` and `on_exit` are called from its reader thread."""
+
+    def __init__(
+        self, on_message: Callable[[Message], None], on_exit: Callable[[int], None]
+    ) -> None:
+        self._process = subprocess.Popen(
+            # -P: a `torch.py` or `queue.py` in the working directory must not be imported
+            [sys.executable, "-P", "-m", "neuralforge_server.engine"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self._write_lock = threading.Lock()
+        threading.Thread(target=self._read, args=(on_message, on_exit), daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._process.pid
+
+    def send(self, line: bytes) -> None:
+        """Write one line; a child that has ended is reported by `on_exit`, not here."""
+        assert self._process.stdin is not None
+        with self._write_lock, contextlib.suppress(OSError, ValueError):
+            self._process.stdin.write(line)
+            self._process.stdin.flush()
+
+    def close(self, timeout: float = 2.0) -> None:
+        """End the child: by closing its stdin, and by force if it does not go (seconds)."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError, ValueError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _read(self, on_message: Callable[[Message], None], on_exit: Callable[[int], None]) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as lines:
+            for line in lines:
+                on_message(json.loads(line))
+        on_exit(self._process.wait())
+
+
+def default_threads() -> int:
+    """Threads to compute with: the physical cores, since hyper-threads slow decoding down."""
+    return psutil.cpu_count(logical=False) or psutil.cpu_count() or 1

@@ -1,0 +1,317 @@
+"""Keeps an engine alive for the language server: requests, cancels, restarts, the stack.
+
+Invariant: `stack` is the last stack that worked, and every process that is started gets it before
+any completion, so that a crash changes nothing but the time of an answer. Runs in one asyncio
+loop. Knows no documents and no LSP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from neuralforge_adapters.base import Base
+from neuralforge_adapters.errors import AdapterError
+from neuralforge_adapters.home import Home, read_json, write_json
+from neuralforge_adapters.stack import ResolvedStack
+from neuralforge_server.engine.process import EngineProcess, Message
+from neuralforge_server.engine.protocol import (
+    CompleteRequest,
+    Completion,
+    EngineInfo,
+    LoadRequest,
+    Request,
+    encode_cancel,
+    encode_request,
+    stack_request,
+)
+from neuralforge_server.errors import EngineError
+
+State = Literal["starting", "ready", "restarting", "stopped", "failed"]
+
+_MAX_DEATHS = 3
+_DEATH_WINDOW = 60.0
+"""Seconds: that many deaths within it, and the stack, then the base, is held to be the cause."""
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What to load and with how much."""
+
+    base: Base
+    context: int
+    """Tokens of the KV cache."""
+    threads: int
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something that the user should know."""
+
+    kind: Literal["info", "warning", "error"]
+    message: str
+
+
+class Generation:
+    """One completion under way: its text grows until `result` is there."""
+
+    def __init__(self, request: CompleteRequest, cancel: Callable[[], None]) -> None:
+        self.request = request
+        self.text = ""
+        """What has been produced so far, from the cursor on."""
+        self._cancel = cancel
+        self._result: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        self._result.add_done_callback(_retrieve)
+        self._listeners: list[Callable[[str], None]] = []
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more will come."""
+        return self._result.done()
+
+    async def result(self) -> Completion:
+        """The finished completion; any number of tasks may wait for it, each cancellable.
+
+        Raises:
+            EngineError: the engine died or refused.
+        """
+        return await asyncio.shield(self._result)
+
+    def cancel(self) -> None:
+        """Stop computing; `result` then gives what was produced."""
+        if not self.done:
+            self._cancel()
+
+    def on_text(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with `text` whenever it has grown."""
+        self._listeners.append(listener)
+
+    def receive(self, reply: Message) -> None:
+        """Take one line of the engine that answers this request."""
+        if "piece" in reply:
+            self.text += reply["piece"]
+            for listener in self._listeners:
+                listener(self.text)
+        elif not self.done:
+            if "error" in reply:
+                self._result.set_exception(EngineError(reply["error"]))
+            else:
+                self._result.set_result(Completion(**reply["result"]))
+
+
+class EngineSupervisor:
+    """The one engine of a language server."""
+
+    def __init__(
+        self, options: EngineOptions, home: Home, notify: Callable[[Notice], None]
+    ) -> None:
+        self.options = options
+        self.state: State = "stopped"
+        self.info: EngineInfo | None = None
+        self.stack = ResolvedStack()
+        self.restarts = 0
+        self._home = home
+        self._notify = notify
+        self._ids = itertools.count(1)
+        self._pending: dict[int, Callable[[Message], None]] = {}
+        self._process: EngineProcess | None = None
+        self._changing: ResolvedStack | None = None
+        self._stack_lock = asyncio.Lock()
+        self._deaths: deque[float] = deque(maxlen=_MAX_DEATHS)
+        self._recovery: asyncio.Task[None] | None = None
+
+    async def start(self) -> EngineInfo:
+        """Load the base.
+
+        Raises:
+            EngineError: it cannot be loaded, or was set aside; `state` is then "failed".
+        """
+        self._loop = asyncio.get_running_loop()
+        self.state = "starting"
+        try:
+            self._refuse_set_aside(self.options.base.digest, str(self.options.base.path))
+            self.info = await self._launch()
+        except (EngineError, AdapterError) as error:
+            self.state = "failed"
+            raise EngineError(str(error)) from error
+        self.state = "ready"
+        return self.info
+
+    async def set_stack(self, stack: ResolvedStack) -> None:
+        """Put `stack` in force; on an error the old one stays.
+
+        Raises:
+            AdapterError: one of its files cannot be served, or was set aside before.
+            EngineError: there is no engine, or it died of the new stack.
+        """
+        async with self._stack_lock:
+            if stack == self.stack:
+                return
+            for adapter in stack.adapters:
+                self._refuse_set_aside(adapter.digest, adapter.reference)
+            self._changing = stack
+            try:
+                await self._ask(stack_request(stack))
+                self.stack = stack
+            finally:
+                self._changing = None
+
+    def generate(self, request: CompleteRequest) -> Generation:
+        """Start a completion; while the base still loads it waits its turn in the pipe."""
+        request_id = next(self._ids)
+        generation = Generation(request, lambda: self._send(encode_cancel(request_id)))
+        if self.state in ("stopped", "failed"):
+            generation.receive({"error": f"the engine is {self.state}"})
+            return generation
+
+        def receive(reply: Message) -> None:
+            if "piece" not in reply:
+                self._pending.pop(request_id, None)
+            generation.receive(reply)
+
+        self._pending[request_id] = receive
+        self._send(encode_request(request_id, request))
+        return generation
+
+    async def stop(self) -> None:
+        """End the engine process."""
+        self.state = "stopped"
+        process, self._process = self._process, None
+        if process is not None:
+            await asyncio.to_thread(process.close)
+
+    async def _launch(self) -> EngineInfo:
+        """Start a process, load the base and put the last working stack in force."""
+        loop, number = self._loop, self.restarts
+        self._process = EngineProcess(
+            lambda message: _call(loop, self._on_message, message),
+            lambda code: _call(loop, self._on_exit, number, code),
+        )
+        base = self.options.base
+        load = LoadRequest(str(base.path), base.digest, self.options.context, self.options.threads)
+        loaded = self._ask(load)
+        stacked = self._ask(stack_request(self.stack)) if self.stack.adapters else None
+        info = EngineInfo(**await loaded)
+        if stacked is not None:
+            await stacked
+        return info
+
+    def _ask(self, request: Request) -> asyncio.Future[dict[str, Any]]:
+        """Send at once, so that the order of calls is the order of work; the reply comes later."""
+        request_id = next(self._ids)
+        future: asyncio.Future[dict[str, Any]] = self._loop.create_future()
+        future.add_done_callback(_retrieve)
+        if self._process is None:
+            future.set_exception(EngineError("there is no engine; see `neuralforge doctor`"))
+            return future
+
+        def receive(reply: Message) -> None:
+            self._pending.pop(request_id, None)
+            if future.done():
+                return
+            if "error" in reply:
+                kind = AdapterError if reply.get("adapter") else EngineError
+                future.set_exception(kind(reply["error"]))
+            else:
+                future.set_result(reply["result"])
+
+        self._pending[request_id] = receive
+        self._send(encode_request(request_id, request))
+        return future
+
+    def _send(self, line: bytes) -> None:
+        if self._process is not None:
+            self._process.send(line)
+
+    def _on_message(self, message: Message) -> None:
+        receiver = self._pending.get(message["id"])
+        if receiver is not None:
+            receiver(message)
+
+    def _on_exit(self, number: int, code: int) -> None:
+        if self.state in ("stopped", "failed") or number != self.restarts:
+            return
+        loading, culprit = self.state == "starting", self._changing
+        self._process = None
+        waiting, self._pending = self._pending, {}
+        for receive in waiting.values():
+            receive({"error": f"the engine process ended (status {code})"})
+        if loading:
+            self._blame_base(code)
+        else:
+            self._recovery = self._loop.create_task(self._recover(culprit, code))
+
+    async def _recover(self, culprit: ResolvedStack | None, code: int) -> None:
+        """Bring the engine back with the last stack that worked."""
+        self.state = "restarting"
+        self.restarts += 1
+        if culprit is not None:
+            self._blame_adapters(culprit, self.stack, code)
+        elif self._dies_too_often():
+            if not self.stack.adapters:
+                self._blame_base(code)
+                return
+            self._blame_adapters(self.stack, ResolvedStack(), code)
+            self.stack = ResolvedStack()
+        else:
+            self._notify(
+                Notice("warning", f"The engine ended (status {code}) and was started again.")
+            )
+        try:
+            self.info = await self._launch()
+        except (EngineError, AdapterError) as error:
+            if self.state == "restarting" and self._process is not None:
+                self.state = "failed"
+                self._notify(Notice("error", f"The engine cannot be started again: {error}"))
+            return
+        self.state = "ready"
+
+    def _dies_too_often(self) -> bool:
+        now = time.monotonic()
+        self._deaths.append(now)
+        return len(self._deaths) == _MAX_DEATHS and now - self._deaths[0] < _DEATH_WINDOW
+
+    def _blame_adapters(self, stack: ResolvedStack, kept: ResolvedStack, code: int) -> None:
+        known = {a.digest for a in kept.adapters}
+        for adapter in stack.adapters:
+            if adapter.digest not in known:
+                self._set_aside(adapter.digest, adapter.reference, code)
+
+    def _blame_base(self, code: int) -> None:
+        self.state = "failed"
+        self._set_aside(self.options.base.digest, str(self.options.base.path), code)
+
+    def _set_aside(self, digest: str, name: str, code: int) -> None:
+        note = self._home.set_aside / f"{digest}.json"
+        write_json(note, {"file": name, "status": code, "at": time.time()})
+        self._notify(
+            Notice(
+                "error",
+                f"{name} killed the engine (status {code}) and is set aside: it is not loaded "
+                f"again until it is replaced, or {note} is deleted.",
+            )
+        )
+
+    def _refuse_set_aside(self, digest: str, name: str) -> None:
+        note = self._home.set_aside / f"{digest}.json"
+        if read_json(note) is not None:
+            raise AdapterError(
+                f"{name} killed an engine before and was set aside; replace it, or delete {note}"
+            )
+
+
+def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args: Any) -> None:
+    """From the reader thread into the loop, unless that has ended first."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(function, *args)
+
+
+def _retrieve(future: asyncio.Future[Any]) -> None:
+    """Mark an exception as seen: whoever wanted the result may be gone by now."""
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,27 @@
+"""The server package's named errors; each message says what happened, to what, and what to do."""
+
+from neuralforge_adapters.errors import NeuralForgeError
+
+
+class SessionLogError(NeuralForgeError):
+    """The session log cannot do what was asked; nothing was written."""
+
+
+class SessionLogLockedError(SessionLogError):
+    """Another process held the session log for longer than the busy timeout."""
+
+
+class SessionLogReadOnlyError(SessionLogError):
+    """The session log's file or folder cannot be opened or written."""
+
+
+class SessionLogDiskError(SessionLogError):
+    """The disk under the session log is full or failing."""
+
+
+class SessionLogCorruptError(SessionLogError):
+    """The session log is damaged and could not be set aside by itself."""
+
+
+class EngineError(NeuralForgeError):
+    """The engine could not do what was asked, or its process ended."""
