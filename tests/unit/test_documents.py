@@ -23,8 +23,6 @@ ENCODINGS: list[Encoding] = ["utf-8", "utf-16", "utf-32"]
 PIECES = st.sampled_from(
     ["a", "é", "😀", "\r", "\n", "\r\n", "\f", "\u2028", "\x85", "\v", "bc", ""]
 )
-    ["a", "é", "😀", "\r", "\n", "\r\n", "\f", "\u2028", "\x85", "\v", "bc", ""]
-)
 TEXTS = st.lists(PIECES, max_size=12).map("".join)
 PLACES = st.tuples(st.integers(0, 8), st.integers(0, 12))
 
