@@ -65,5 +65,10 @@ class EngineProcess:
 
 
 def default_threads() -> int:
-    """Threads to compute with: the physical cores, since hyper-threads slow decoding down."""
-    return psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
+    """Threads to compute with: all physical cores but one.
+
+    llama.cpp's threads wait for each other at every node by spinning, so a single core taken by
+    a compiler stops them all: with both of two cores busy elsewhere, two threads decoded 77
+    tokens a second where one decoded 739 (docs/lab-log.md).
+    """
+    return max(1, (psutil.cpu_count(logical=False) or psutil.cpu_count() or 1) - 1)
