@@ -1,0 +1,132 @@
+"""The session log's schema, as the append-only list of steps that led to it.
+
+Invariant: a step, once released, never changes; a new need is a new function at the end.
+`upgrade` applies what is missing in one write transaction, so that a reader sees the old
+schema or the new one and two processes never apply a step twice. Knows no row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlite_utils import Database, Migrations
+
+MIGRATIONS = Migrations("neuralforge.session")
+
+
+def upgrade(database: Database) -> None:
+    """Bring `database` to the newest schema.
+
+    Raises:
+        sqlite3.Error: a step failed; the database is as it was before.
+    """
+    if not MIGRATIONS.pending(database):
+        return
+    database.conn.execute("BEGIN IMMEDIATE")  # steps are chosen only once no one else writes
+    try:
+        MIGRATIONS.apply(database)
+        database.conn.execute("COMMIT")
+    except BaseException:
+        database.rollback()
+        raise
+
+
+def _step(function: Callable[[Database], None]) -> Callable[[Database], None]:
+    MIGRATIONS()(function)
+    return function
+
+
+@_step
+def m001_suggestions(database: Database) -> None:
+    """Suggestions, and how much of the accepted ones was retained."""
+    database.conn.execute(
+        """
+        CREATE TABLE suggestions (
+            id TEXT PRIMARY KEY NOT NULL,
+            created REAL NOT NULL,
+            base TEXT NOT NULL,
+            stack TEXT NOT NULL,
+            stack_json TEXT NOT NULL,
+            uri TEXT NOT NULL,
+            path TEXT,
+            repository TEXT,
+            language TEXT NOT NULL,
+            line INTEGER NOT NULL,
+            character INTEGER NOT NULL,
+            trigger TEXT NOT NULL CHECK (trigger IN ('automatic', 'invoked', 'completion')),
+            prefix_tail TEXT NOT NULL,
+            suffix_head TEXT NOT NULL,
+            text TEXT NOT NULL,
+            length INTEGER NOT NULL,
+            scrubbed INTEGER NOT NULL CHECK (scrubbed IN (0, 1)),
+            latency_ms REAL NOT NULL,
+            tokens INTEGER NOT NULL,
+            outcome TEXT CHECK (outcome IN ('shown', 'accepted', 'partial', 'typed_through',
+                                            'dismissed', 'superseded')),
+            outcome_source TEXT CHECK (outcome_source IN ('client', 'inferred')),
+            accepted_length INTEGER CHECK (accepted_length >= 0),
+            outcome_at REAL,
+            used_at REAL,
+            CHECK ((outcome IS NULL) = (outcome_source IS NULL)),
+            CHECK ((outcome IS NULL) = (outcome_at IS NULL))
+        )
+        """
+    )
+    database.conn.execute(
+        """
+        CREATE TABLE retention (
+            suggestion_id TEXT NOT NULL REFERENCES suggestions(id) ON DELETE CASCADE,
+            deadline_s INTEGER NOT NULL CHECK (deadline_s IN (30, 120, 300)),
+            due REAL NOT NULL,
+            owner TEXT NOT NULL,
+            retained REAL CHECK (retained BETWEEN 0 AND 1),
+            measured_at REAL,
+            how TEXT CHECK (how IN ('open', 'closed', 'disk', 'unknown')),
+            PRIMARY KEY (suggestion_id, deadline_s),
+            CHECK ((how IS NULL) = (measured_at IS NULL)),
+            CHECK ((retained IS NULL) = (how IS NULL OR how = 'unknown'))
+        )
+        """
+    )
+    database.conn.execute("CREATE INDEX suggestions_created ON suggestions(created)")
+    database.conn.execute("CREATE INDEX retention_pending ON retention(due) WHERE how IS NULL")
+
+
+@_step
+def m002_edits(database: Database) -> None:
+    """Settled edits, and the suggestion that one was written instead of."""
+    database.conn.execute(
+        """
+        CREATE TABLE edits (
+            id TEXT PRIMARY KEY NOT NULL,
+            created REAL NOT NULL,
+            uri TEXT NOT NULL,
+            path TEXT,
+            repository TEXT,
+            language TEXT NOT NULL,
+            line INTEGER NOT NULL,
+            before TEXT NOT NULL,
+            after TEXT NOT NULL,
+            prefix TEXT NOT NULL,
+            suffix TEXT NOT NULL,
+            dismissed_id TEXT REFERENCES suggestions(id) ON DELETE SET NULL,
+            used_at REAL
+        )
+        """
+    )
+    database.conn.execute("CREATE INDEX edits_created ON edits(created)")
+    database.conn.execute("CREATE INDEX edits_dismissed ON edits(dismissed_id)")
+
+
+@_step
+def m003_consents(database: Database) -> None:
+    """The one answer per repository to whether it may be learned from."""
+    database.conn.execute(
+        """
+        CREATE TABLE consents (
+            repository TEXT PRIMARY KEY NOT NULL,
+            answer TEXT NOT NULL CHECK (answer IN ('yes', 'no')),
+            asked_at REAL NOT NULL
+        )
+        """
+    )
