@@ -1,0 +1,226 @@
+"""Every setting, its default, its bounds and what it means, in one tree of frozen dataclasses.
+
+Invariant: parsing never fails. A value that cannot be used is named in a problem, and its default
+stands. The docs' table and what clients show are made from this tree. Knows no LSP.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+SECTION = "neuralforge"
+
+Arm = Literal["none", "replay", "ewc", "both"]
+
+
+def _setting(
+    default: Any, description: str, low: float | None = None, high: float | None = None
+) -> Any:
+    """A field with what a reader of the docs wants to know."""
+    bounds = {"low": low, "high": high}
+    return field(default=default, metadata={"description": description, **bounds})
+
+
+@dataclass(frozen=True)
+class CompletionSettings:
+    """What is suggested, and when."""
+
+    enabled: bool = _setting(True, "Suggest anything at all.")
+    max_lines: int = _setting(1, "Lines of one suggestion at most.", 1, 20)
+    max_tokens: int = _setting(48, "Tokens of one suggestion at most.", 1, 512)
+    deadline_ms: int = _setting(
+        1500, "Milliseconds after which a suggestion ends with what it has.", 20, 60_000
+    )
+    popup: bool = _setting(
+        False,
+        "Also answer `textDocument/completion` where the client has inline completion. "
+        "Read when the server starts.",
+    )
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What computes the suggestions. A change restarts the engine."""
+
+    base: str = _setting("", "Path of a GGUF base; empty for the embedded one.")
+    context_tokens: int = _setting(1024, "Tokens of context that the base sees.", 256, 131_072)
+    threads: int = _setting(0, "Threads to compute with; 0 for one per physical core.", 0, 256)
+
+
+@dataclass(frozen=True)
+class LearningSettings:
+    """When the personal adapter is trained on its own."""
+
+    enabled: bool = _setting(True, "Train in the background when there is something to learn.")
+    author: str = _setting(
+        "", "Whose commits to learn from (name or e-mail); empty for the git identity."
+    )
+    quiet_seconds: float = _setting(
+        5.0, "A running training computes again after so many seconds without typing.", 0, 3600
+    )
+    idle_seconds: float = _setting(
+        120.0, "A training starts after so many seconds without typing.", 0, 86_400
+    )
+    min_new_samples: int = _setting(
+        50, "New samples of editing sessions that are worth a training.", 1, 1_000_000
+    )
+    min_new_commits: int = _setting(
+        1, "New commits in a repository that are worth a training.", 1, 100_000
+    )
+    arm: Arm = _setting("both", "What guards against forgetting.")  # noqa: RUF009 - a field
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """What is remembered."""
+
+    enabled: bool = _setting(True, "Keep a session log.")
+    exclude: tuple[str, ...] = _setting(
+        (), "Files that are never read for the log or for learning, as gitignore patterns."
+    )
+    max_mb: float = _setting(64.0, "Megabytes of the log at most; the oldest go first.", 1, 10_000)
+    max_days: float = _setting(180.0, "Days after which a row is deleted.", 1, 36_500)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The whole tree."""
+
+    completion: CompletionSettings = field(default_factory=CompletionSettings)
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    learning: LearningSettings = field(default_factory=LearningSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    profile: str = _setting(
+        "", "Profile whose log and adapters are used; empty for the default. Read at the start."
+    )
+
+
+def parse(raw: Any) -> tuple[Settings, list[str]]:
+    """Settings from what a client sent, and a sentence for everything in it that is wrong."""
+    problems: list[str] = []
+    if isinstance(raw, Mapping) and isinstance(raw.get(SECTION), Mapping):
+        raw = raw[SECTION]
+    return _parse_branch(Settings, raw, SECTION, problems), problems
+
+
+def describe() -> list[dict[str, Any]]:
+    """One row for each setting: name, type, default, bounds or choices, description."""
+    return list(_describe_branch(Settings, SECTION))
+
+
+def docs_table() -> str:
+    """The content of `docs/settings.md`."""
+    rows = "\n".join(
+        f"| `{r['name']}` | {r['type']} | `{json.dumps(r['default'])}` | {r['description']} |"
+        for r in describe()
+    )
+    return (
+        "# Settings\n\n"
+        "Generated from `settings.py` by `python -m neuralforge_server.settings`; a test fails "
+        "when it is stale.\n\n"
+        f"Clients give them as the section `{SECTION}` of `workspace/configuration`, by "
+        "`workspace/didChangeConfiguration`, or as `initializationOptions`. A value that cannot "
+        "be used is named to you, and the default stands.\n\n"
+        f"| setting | type | default | meaning |\n|---|---|---|---|\n{rows}\n"
+    )
+
+
+def _parse_branch(kind: type[Any], raw: Any, path: str, problems: list[str]) -> Any:
+    if raw is None:
+        return kind()
+    if not isinstance(raw, Mapping):
+        problems.append(f"{path} must be an object, not {_shown(raw)}; its defaults are used")
+        return kind()
+    types, known = get_type_hints(kind), {f.name: f for f in fields(kind)}
+    problems += [
+        f"{path}.{key} is no setting; there is: {', '.join(known)}"
+        for key in raw
+        if key not in known
+    ]
+    values: dict[str, Any] = {}
+    for name in known.keys() & raw.keys():
+        if is_dataclass(types[name]):
+            values[name] = _parse_branch(types[name], raw[name], f"{path}.{name}", problems)
+        elif raw[name] is not None:
+            _parse_leaf(known[name], types[name], raw[name], f"{path}.{name}", problems, values)
+    return kind(**values)
+
+
+def _parse_leaf(
+    known: Any, kind: Any, raw: Any, path: str, problems: list[str], values: dict[str, Any]
+) -> None:
+    low, high = known.metadata["low"], known.metadata["high"]
+    try:
+        value = _convert(kind, raw)
+        if low is not None and not low <= value <= high:
+            raise ValueError
+    except (ValueError, OverflowError):
+        expected = _kind_name(kind, low, high)
+        problems.append(
+            f"{path} is {_shown(raw)}, but must be {expected}; the default "
+            f"{known.default!r} is used"
+        )
+    else:
+        values[known.name] = value
+
+
+def _convert(kind: Any, raw: Any) -> Any:
+    """`raw` as `kind`.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if get_origin(kind) is Literal:
+        if isinstance(raw, str) and raw in get_args(kind):
+            return raw
+    elif get_origin(kind) is tuple:
+        if isinstance(raw, list | tuple) and all(isinstance(item, str) for item in raw):
+            return tuple(raw)
+    elif kind is float and isinstance(raw, int | float) and not isinstance(raw, bool):
+        return float(raw)
+    elif kind is int and isinstance(raw, float) and raw.is_integer():
+        return int(raw)
+    elif type(raw) is kind:
+        return raw
+    raise ValueError
+
+
+def _kind_name(kind: Any, low: float | None, high: float | None) -> str:
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(map(repr, get_args(kind)))
+    if get_origin(kind) is tuple:
+        return "list of strings"
+    name = {bool: "true or false", int: "integer", float: "number", str: "string"}[kind]
+    return name if low is None else f"{name} from {low:g} to {high:g}"
+
+
+def _shown(raw: Any) -> str:
+    text = repr(raw)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _describe_branch(kind: type[Any], path: str) -> list[dict[str, Any]]:
+    types, rows = get_type_hints(kind), []
+    for known in fields(kind):
+        name, hint = f"{path}.{known.name}", types[known.name]
+        if is_dataclass(hint):
+            rows += _describe_branch(hint, name)  # type: ignore[arg-type]
+            continue
+        low, high = known.metadata["low"], known.metadata["high"]
+        default = list(known.default) if isinstance(known.default, tuple) else known.default
+        rows.append(
+            {
+                "name": name,
+                "type": _kind_name(hint, low, high),
+                "default": default,
+                "description": known.metadata["description"],
+            }
+        )
+    return rows
+
+
+if __name__ == "__main__":
+    print(docs_table(), end="")  # noqa: T201 - a command that prints a document
