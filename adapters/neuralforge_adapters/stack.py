@@ -103,13 +103,39 @@ class StackFile:
         return entries
 
 
+def adapter_name(reference: str) -> str:
+    """The adapter that `name@v0003` is a version of; a path stands for itself."""
+    return reference.rpartition("@")[0] or reference
+
+
+def with_adapter(entries: Entries, entry: StackEntry) -> Entries:
+    """`entries` with `entry` in place of the same adapter's, or on top."""
+    name = adapter_name(entry.adapter)
+    if any(adapter_name(e.adapter) == name for e in entries):
+        return tuple(entry if adapter_name(e.adapter) == name else e for e in entries)
+    return (*entries, entry)
+
+
+def without_adapter(entries: Entries, reference: str) -> Entries:
+    """`entries` without that adapter, whichever of its versions is in it.
+
+    Raises:
+        StackError: it is not in the stack.
+    """
+    left = tuple(e for e in entries if adapter_name(e.adapter) != adapter_name(reference))
+    if left == entries:
+        loaded = ", ".join(e.adapter for e in entries) or "nothing"
+        raise StackError(f"{reference!r} is not in the stack; loaded is: {loaded}")
+    return left
+
+
 def check_entries(entries: Entries) -> Entries:
     """Refuse what no engine could serve.
 
     Raises:
         StackError: an adapter named twice, or a scale that is not finite or beyond ±4.
     """
-    names = [e.adapter.partition("@")[0] for e in entries]
+    names = [adapter_name(e.adapter) for e in entries]
     for entry, name in zip(entries, names, strict=True):
         if names.count(name) > 1:
             raise StackError(

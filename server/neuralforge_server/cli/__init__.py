@@ -1,0 +1,76 @@
+"""The `neuralforge` command.
+
+Each subcommand is a module of this package, imported by name when it is called, so that help and
+start-up stay quick and no command pays for what another needs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from importlib.metadata import version
+
+import click
+
+from neuralforge_adapters.errors import NeuralForgeError
+
+COMMANDS = {
+    "serve": "Serve completions to an editor over LSP (also without a subcommand).",
+    "complete": "Complete once at FILE:LINE:COLUMN.",
+    "train": "Learn from a repository's history or from your sessions.",
+    "adapters": "List, show, load, unload and roll back adapters.",
+    "log": "Show, count and purge what is remembered.",
+    "status": "Show the base, the stack, the log and the trainer.",
+    "doctor": "Check this machine, and say what to mend.",
+    "demo": "Watch a history change what is suggested, in five minutes.",
+}
+"""What help shows, without importing the modules."""
+
+
+class LazyGroup(click.Group):
+    """Imports a subcommand's module when it is asked for (a pattern of click's documentation)."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which a newcomer needs them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"neuralforge_server.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """`neuralforge --adapter x.lora` means `neuralforge serve --adapter x.lora`."""
+        own = {"--help", "-h", "--version"}
+        if args and args[0].startswith("-") and args[0] not in own:
+            args = ["serve", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: neuralforge train --from-git . && neuralforge complete app.py:12:9",
+)
+@click.version_option(version("neuralforge"), prog_name="neuralforge")
+def group() -> None:
+    """Code completion that runs on your own machine and learns you."""
+
+
+def main() -> None:
+    """Run the command line; an error that the user can mend is one message and status 1."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    try:
+        group()
+    except NeuralForgeError as error:
+        click.echo(f"neuralforge: {error}", err=True)
+        sys.exit(1)
