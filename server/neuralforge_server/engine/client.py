@@ -53,6 +53,11 @@ class EngineClient:
             self.close()
             raise
 
+    @property
+    def pid(self) -> int:
+        """The engine's process id."""
+        return self._process.pid
+
     def set_stack(self, stack: ResolvedStack) -> None:
         """Put `stack` in force.
 

@@ -125,6 +125,11 @@ class EngineSupervisor:
         self._deaths: deque[float] = deque(maxlen=_MAX_DEATHS)
         self._recovery: asyncio.Task[None] | None = None
 
+    @property
+    def pid(self) -> int | None:
+        """The engine's process id; None while there is no process."""
+        return None if self._process is None else self._process.pid
+
     async def start(self) -> EngineInfo:
         """Load the base.
 
