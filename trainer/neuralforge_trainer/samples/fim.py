@@ -98,6 +98,6 @@ def _middle(
         return random_cut(text, (start, end), random_source), end
     if kind == "block":
         final = min(last, number + random_source.randint(1, _BLOCK_LINES - 1))
-        end = max(end, text_span(text, lines[final])[1])
+        end = start + len(text[start : lines[final][1]].rstrip())
     # the cursor stands after the indentation or, where the editor does not indent, before it
     return random_source.choice((start, lines[number][0])), end

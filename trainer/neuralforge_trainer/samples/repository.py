@@ -69,6 +69,13 @@ _OVERRIDES = {
     "diff.external": "",
     "log.showSignature": "false",
 }
+_SHELL_CONFIG = """\
+[core]
+\trepositoryformatversion = 0
+\tbare = true
+[mailmap]
+\tblob = HEAD:.mailmap
+"""
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,6 @@ class _Place:
     objects: Path
     shallow: Path
     head: str
-    object_format: str
 
 
 class _Answer(NamedTuple):
@@ -119,7 +125,8 @@ def open_repository(path: Path) -> Repository:
         NotARepositoryError: `path` does not exist, or lies in no repository.
         UntrustedRepositoryError: another user owns the repository (git's safe.directory).
         EmptyRepositoryError: it has no commit.
-        RepositoryError: git refuses it otherwise; the message holds git's own words.
+        RepositoryError: its object format is not sha1, or git refuses it otherwise; the message
+            then holds git's own words.
     """
     folder = _existing_folder(path)
     command = _git_command()
@@ -168,6 +175,11 @@ def _find(folder: Path) -> _Place:
     if answer.status:
         raise _refusal(folder, answer.stderr.strip())
     object_format, objects, shallow, git_dir = answer.stdout.splitlines()
+    if object_format != "sha1":
+        raise RepositoryError(
+            f"the repository at {folder} names its objects by {object_format}, which GitPython "
+            "cannot read yet; name a repository of the sha1 format"
+        )
     head = _ask(folder, "rev-parse", "--verify", "--quiet", "HEAD").stdout.strip()
     if not head:
         raise EmptyRepositoryError(
@@ -175,7 +187,7 @@ def _find(folder: Path) -> _Place:
             "commit some work, or name another repository"
         )
     top = _ask(folder, "rev-parse", "--show-toplevel").stdout.strip()
-    return _Place(Path(top or git_dir), folder / objects, folder / shallow, head, object_format)
+    return _Place(Path(top or git_dir), folder / objects, folder / shallow, head)
 
 
 def _refusal(folder: Path, words: str) -> RepositoryError:
@@ -222,12 +234,8 @@ def _ask(folder: Path, *arguments: str) -> _Answer:
 
 def _make_shell(shell: Path, place: _Place) -> frozenset[str]:
     """Make `shell` the emptiest git directory that is one; returns the shallow boundary."""
-    version = 1 if place.object_format != "sha1" else 0
-    config = f"[core]\n\trepositoryformatversion = {version}\n\tbare = true\n"
-    if version:
-        config += f"[extensions]\n\tobjectformat = {place.object_format}\n"
     (shell / "refs").mkdir()
-    (shell / "config").write_text(config, "ascii")
+    (shell / "config").write_text(_SHELL_CONFIG, "ascii")
     (shell / "no-config").touch()
     (shell / "HEAD").write_text(place.head + "\n", "ascii")
     if not place.shallow.is_file():

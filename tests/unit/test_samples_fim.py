@@ -1,0 +1,154 @@
+"""Samples: where they are cut, that they are stable, and what form they are kept in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neuralforge_server.session.rows import TrainingEvent
+from neuralforge_trainer.errors import SampleFormatError
+from neuralforge_trainer.samples.dedup import unique
+from neuralforge_trainer.samples.fim import samples_of
+from neuralforge_trainer.samples.git import CommitChange, FileChange
+from neuralforge_trainer.samples.language import language_of
+from neuralforge_trainer.samples.lines import line_spans, split_lines, visible
+from neuralforge_trainer.samples.sample import Sample
+from neuralforge_trainer.samples.session import samples_of_events
+
+SAMPLE = Sample("a = ", "1 + 2", "\n", "python", "a.py", "repo", 7.5, "git", "c0ffee")
+
+
+def change_of(text: str, *added: tuple[int, int]) -> CommitChange:
+    return CommitChange("c0ffee", 7.0, (FileChange("a.py", "python", text, added),))
+
+
+texts = st.lists(
+    st.text(st.sampled_from("ab =()\té𝒳\f\u2028"), max_size=12), min_size=1, max_size=12
+).flatmap(lambda parts: st.sampled_from(["\n", "\r\n", "\r"]).map(lambda end: end.join(parts)))
+
+
+@given(texts, st.integers(0, 5), st.data())
+def test_a_middle_starts_on_an_added_line_and_stays_in_its_range(
+    text: str, seed: int, data: st.DataObject
+) -> None:
+    spans = line_spans(text)
+    first = data.draw(st.integers(0, len(spans) - 1))
+    last = data.draw(st.integers(first, len(spans) - 1))
+    for sample in samples_of(change_of(text, (first, last)), "repo", seed):
+        assert sample.prefix + sample.middle + sample.suffix == text
+        start, end = len(sample.prefix), len(sample.prefix) + len(sample.middle)
+        assert spans[first][0] <= start
+        assert end <= spans[last][1]
+        assert visible(sample.middle) >= 3
+        assert len(split_lines(sample.middle)) <= 3
+        assert sample.middle == sample.middle.rstrip()
+
+
+def test_every_kind_of_middle_occurs() -> None:
+    text = "".join(f"    value_{number} = compute({number})\n" for number in range(24))
+    drawn = samples_of(change_of(text, (0, 23)), "repo", seed=0)
+    assert len(drawn) == 24
+    lines = [len(split_lines(sample.middle)) for sample in drawn]
+    assert set(lines) == {1, 2, 3}
+    left = {sample.prefix.rpartition("\n")[2] for sample in drawn}
+    assert {"", "    "} < left  # before and after the indentation, and inside of the line
+
+
+def test_the_same_seed_gives_the_same_samples_and_another_gives_others() -> None:
+    change = change_of("".join(f"value_{number} = {number}\n" for number in range(30)), (0, 29))
+    assert samples_of(change, "repo", 1) == samples_of(change, "repo", 1)
+    assert samples_of(change, "repo", 1) != samples_of(change, "repo", 2)
+
+
+def test_no_file_and_no_commit_dominates() -> None:
+    text = "".join(f"value_{number} = {number}\n" for number in range(100))
+    files = tuple(FileChange(f"{name}.py", "python", text, ((0, 99),)) for name in "abcdef")
+    drawn = samples_of(CommitChange("c0ffee", 7.0, files), "repo", 0, per_file=10, per_commit=40)
+    assert len(drawn) == 40
+    counts = [sum(sample.path == file.path for sample in drawn) for file in files]
+    assert max(counts) <= 10
+    assert min(counts) > 0
+
+
+def test_a_line_of_punctuation_is_never_asked_for() -> None:
+    assert samples_of(change_of("})\n  ]\n", (0, 1)), "repo", 0) == []
+
+
+def test_lines_end_as_in_the_language_server_protocol() -> None:
+    assert split_lines("a\fb\u2028c\r\nd\re\n") == ["a\fb\u2028c", "d", "e", ""]
+    assert line_spans("a\r\nbc\r") == [(0, 1), (3, 5), (6, 6)]
+
+
+def test_a_sample_survives_its_json() -> None:
+    for sample in (SAMPLE, replace(SAMPLE, middle="é\u2028𝒳\n", commit=None, source="session")):
+        line = sample.to_json()
+        assert "\n" not in line
+        assert Sample.from_json(line) == sample
+
+
+def test_a_foreign_sample_needs_only_context_completion_and_language() -> None:
+    sample = Sample.from_json('{"context": "a = ", "completion": "1", "language": "python"}')
+    assert sample == Sample("a = ", "1", "", "python", "", "", 0.0, "file")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{", "not a line of JSON"),
+        ("[]", "not a JSON object"),
+        ('{"context": "", "language": "c"}', "'completion'"),
+        ('{"context": 1, "completion": "", "language": "c"}', "'context'"),
+        ('{"context": "", "completion": "", "language": "c", "time": "now"}', "'time'"),
+        ('{"context": "", "completion": "", "language": "c", "source": "x"}', "'source'"),
+    ],
+)
+def test_a_bad_sample_is_named(line: str, words: str) -> None:
+    with pytest.raises(SampleFormatError, match=words):
+        Sample.from_json(line)
+
+
+def test_languages_are_the_protocols_and_prose_has_none() -> None:
+    assert language_of("src/app.TSX") == "typescriptreact"
+    assert language_of("deploy/Dockerfile") == "dockerfile"
+    assert [language_of(name) for name in ("README.md", "a.json", ".py", "py")] == [None] * 4
+
+
+def test_duplicates_go_and_the_first_stays() -> None:
+    same = replace(SAMPLE, prefix="a  = ", middle="10 + 2", commit="beef", time=9.0)
+    other_line = replace(SAMPLE, prefix="b = ")
+    other_middle = replace(SAMPLE, middle="1 - 2")
+    assert unique([SAMPLE, same, other_line, other_middle]) == [SAMPLE, other_line, other_middle]
+
+
+def event(text: str) -> TrainingEvent:
+    return TrainingEvent(
+        id="1",
+        kind="edit",
+        created=5.0,
+        path="/repo/src/a.py",
+        repository="/repo",
+        language="python",
+        prefix="def f():",
+        text=text,
+        suffix="\n",
+        rejected=None,
+        retained=None,
+    )
+
+
+def test_a_short_edit_is_one_sample_without_the_line_ends_around_it() -> None:
+    (sample,) = samples_of_events([event("\n    one = 1\n    return one\n\n")])
+    assert sample.prefix == "def f():\n"
+    assert sample.middle == "    one = 1\n    return one"
+    assert sample.suffix == "\n\n\n"
+    assert (sample.path, sample.source, sample.time) == ("src/a.py", "session", 5.0)
+
+
+def test_a_long_edit_is_learned_line_by_line_and_punctuation_is_not() -> None:
+    text = "".join(f"\n    line_{number}()" for number in range(40)) + "\n)"
+    drawn = samples_of_events([event(text), event(")"), event("")])
+    assert [sample.middle.strip() for sample in drawn] == [f"line_{n}()" for n in range(24)]
+    assert all(s.prefix + s.middle + s.suffix == f"def f():{text}\n" for s in drawn)
