@@ -71,9 +71,12 @@ def test_completes_the_rest_of_a_line_and_stops_at_its_end(engine: EngineClient)
     assert completion.stop == "line"
 
 
-def test_token_healing_goes_on_from_the_middle_of_a_word(engine: EngineClient) -> None:
-    prefix = "import os\nimport json\n\nwith open(path) as file:\n    data = json.lo"
-    assert engine.complete(CompleteRequest(prefix, "\n")).text.startswith("ad")
+@pytest.mark.parametrize(("typed", "rest"), [("json.lo", "ad"), ("json.du", "mp"), ("jso", "n")])
+def test_token_healing_goes_on_from_the_middle_of_a_word(
+    engine: EngineClient, typed: str, rest: str
+) -> None:
+    prefix = f"import os\nimport json\n\nwith open(path) as file:\n    data = {typed}"
+    assert engine.complete(CompleteRequest(prefix, "\n")).text.startswith(rest)
 
 
 @pytest.mark.parametrize("text", ["größe = 'añ", "名前 = '日", "x = '🎉", "\t", "", "a" * 5000])

@@ -18,8 +18,8 @@ from typing import Any
 import llama_cpp
 import numpy as np
 import numpy.typing as npt
-from neuralforge_adapters.convert import check_adapter
 
+from neuralforge_adapters.convert import check_adapter
 from neuralforge_adapters.errors import AdapterError, BaseFileError
 from neuralforge_adapters.fim import choose_order, heal, layout
 from neuralforge_adapters.stack import ResolvedStack

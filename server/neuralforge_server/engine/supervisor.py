@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import signal
 import time
 from collections import deque
 from collections.abc import Callable
@@ -34,9 +36,11 @@ from neuralforge_server.errors import EngineError
 
 State = Literal["starting", "ready", "restarting", "stopped", "failed"]
 
-_MAX_DEATHS = 3
-_DEATH_WINDOW = 60.0
-"""Seconds: that many deaths within it, and the stack, then the base, is held to be the cause."""
+_MAX_CRASHES = 3
+_CRASH_WINDOW = 60.0
+"""Seconds: that many crashes within it, and the stack, then the base, is held to be the cause."""
+_MAX_PAUSE = 30.0
+"""Seconds between restarts of an engine that something outside keeps killing."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,8 @@ class EngineSupervisor:
         self._process: EngineProcess | None = None
         self._changing: ResolvedStack | None = None
         self._stack_lock = asyncio.Lock()
-        self._deaths: deque[float] = deque(maxlen=_MAX_DEATHS)
+        self._crashes: deque[float] = deque(maxlen=_MAX_CRASHES)
+        self._killed: deque[float] = deque(maxlen=8)
         self._recovery: asyncio.Task[None] | None = None
 
     @property
@@ -170,7 +175,7 @@ class EngineSupervisor:
         """Start a completion; while the base still loads it waits its turn in the pipe."""
         request_id = next(self._ids)
         generation = Generation(request, lambda: self._send(encode_cancel(request_id)))
-        if self.state in ("stopped", "failed"):
+        if self._process is None or self.state == "failed":
             generation.receive({"error": f"the engine is {self.state}"})
             return generation
 
@@ -246,40 +251,49 @@ class EngineSupervisor:
         waiting, self._pending = self._pending, {}
         for receive in waiting.values():
             receive({"error": f"the engine process ended (status {code})"})
-        if loading:
+        if loading and is_crash(code):
             self._blame_base(code)
-        else:
+        elif not loading:
             self._recovery = self._loop.create_task(self._recover(culprit, code))
 
     async def _recover(self, culprit: ResolvedStack | None, code: int) -> None:
         """Bring the engine back with the last stack that worked."""
         self.state = "restarting"
         self.restarts += 1
-        if culprit is not None:
-            self._blame_adapters(culprit, self.stack, code)
-        elif self._dies_too_often():
-            if not self.stack.adapters:
-                self._blame_base(code)
-                return
-            self._blame_adapters(self.stack, ResolvedStack(), code)
-            self.stack = ResolvedStack()
+        if is_crash(code):
+            self._find_cause(culprit, code)
         else:
-            self._notify(
-                Notice("warning", f"The engine ended (status {code}) and was started again.")
-            )
+            text = f"The engine was ended from outside (status {code}) and is started again."
+            self._notify(Notice("warning", text))
+            if (pause := _pause(self._killed)) > 0:
+                await asyncio.sleep(pause)
+        if self.state != "restarting":
+            return
         try:
             self.info = await self._launch()
+            self.state = "ready"
         except (EngineError, AdapterError) as error:
             if self.state == "restarting" and self._process is not None:
                 self.state = "failed"
                 self._notify(Notice("error", f"The engine cannot be started again: {error}"))
-            return
-        self.state = "ready"
 
-    def _dies_too_often(self) -> bool:
+    def _find_cause(self, culprit: ResolvedStack | None, code: int) -> None:
+        """Take what made the engine crash out of use."""
+        if culprit is not None:
+            self._blame_adapters(culprit, self.stack, code)
+        elif not self._crashes_too_often():
+            text = f"The engine crashed (status {code}) and is started again."
+            self._notify(Notice("warning", text))
+        elif self.stack.adapters:
+            self._blame_adapters(self.stack, ResolvedStack(), code)
+            self.stack = ResolvedStack()
+        else:
+            self._blame_base(code)
+
+    def _crashes_too_often(self) -> bool:
         now = time.monotonic()
-        self._deaths.append(now)
-        return len(self._deaths) == _MAX_DEATHS and now - self._deaths[0] < _DEATH_WINDOW
+        self._crashes.append(now)
+        return len(self._crashes) == _MAX_CRASHES and now - self._crashes[0] < _CRASH_WINDOW
 
     def _blame_adapters(self, stack: ResolvedStack, kept: ResolvedStack, code: int) -> None:
         known = {a.digest for a in kept.adapters}
@@ -308,6 +322,24 @@ class EngineSupervisor:
             raise AdapterError(
                 f"{name} killed an engine before and was set aside; replace it, or delete {note}"
             )
+
+
+def is_crash(code: int) -> bool:
+    """Whether a process died of itself: nobody's kill, and not the kernel's for want of memory.
+
+    On Windows, aborts end with 3 and faults with an NTSTATUS; elsewhere by their signals.
+    """
+    if os.name == "nt":
+        return code == 3 or code >= 0x80000000
+    return -code in (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
+
+
+def _pause(killed: deque[float]) -> float:
+    """Seconds to wait before the next start: none at first, then doubling."""
+    now = time.monotonic()
+    killed.append(now)
+    recent = sum(now - at < 2 * _MAX_PAUSE for at in killed)
+    return min(_MAX_PAUSE, 0.5 * 2 ** (recent - 3)) if recent >= 3 else 0.0
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args: Any) -> None:
