@@ -29,3 +29,35 @@ class NoSuchAuthorError(RepositoryError):
 
 class SampleFormatError(NeuralForgeError):
     """A line of a sample file is not a sample."""
+
+
+class BaseNotTrainableError(NeuralForgeError):
+    """The base can be served, but transformers cannot read it as it is served."""
+
+
+class TrainerBusyError(NeuralForgeError):
+    """Another trainer of this user is at work."""
+
+
+class NothingToLearnError(NeuralForgeError):
+    """There are too few new samples, or too few new lines to measure a candidate on."""
+
+
+class TrainingDivergedError(NeuralForgeError):
+    """Loss or gradients stayed NaN or infinite, or the weights became so."""
+
+
+class TrainingStoppedError(NeuralForgeError):
+    """The user ended the run; `skip` tells whether its samples are to be passed over for good."""
+
+    def __init__(self, message: str, *, skip: bool) -> None:
+        super().__init__(message)
+        self.skip = skip
+
+
+class ReplayError(NeuralForgeError):
+    """The replay buffer cannot be read or written."""
+
+
+class JobError(NeuralForgeError):
+    """A job file is not one, or has a setting that cannot be used."""

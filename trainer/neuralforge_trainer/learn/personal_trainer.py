@@ -1,0 +1,216 @@
+"""A `transformers.Trainer` that learns one user: weighted tokens, replay, EWC, and a pace.
+
+Invariant: the run's course is fixed by its examples, their order and the seed: stopped at any
+moment, even by a kill, it goes on from its last whole checkpoint to the same weights. Before
+each micro-batch it asks its pace, which waits while the user types and raises when the run is to
+end. A batch that is not finite changes no weight. Knows no repository and no store.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from neuralforge_trainer.errors import TrainingDivergedError
+from neuralforge_trainer.learn.checkpoints import latest_complete, mark_complete
+from neuralforge_trainer.learn.encode import Encoded
+from neuralforge_trainer.learn.ewc import EwcPenalty
+from neuralforge_trainer.learn.lora import save_lora
+
+Arm = Literal["none", "replay", "ewc", "both"]
+"""What guards against forgetting."""
+
+_MOST_BAD_BATCHES = 3
+"""Batches in a row without a finite loss or gradient, after which the run ends."""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How one run trains."""
+
+    learning_rate: float
+    micro_batch: int
+    accumulation: int
+    warm_up: float
+    """Share of the steps over which the learning rate rises."""
+    seed: int
+    checkpoint_steps: int
+    time_budget: float
+    """Seconds after which the run ends early; 0 for none."""
+    tensorboard: bool = False
+
+
+class PersonalTrainer(Trainer):  # type: ignore[misc]
+    """Trains the LoRA of `model` on `examples`, in their order, once."""
+
+    loss_is_scaled_for_ga = False
+
+    def __init__(
+        self,
+        model: Any,
+        examples: Sequence[Encoded],
+        folder: Path,
+        settings: RunSettings,
+        *,
+        ewc: EwcPenalty | None = None,
+        pace: Callable[[], None] = lambda: None,
+        progress: Callable[[int, int], None] = lambda step, steps: None,
+    ) -> None:
+        self._ewc = ewc.to(model.device) if ewc is not None else None
+        self._pace = pace
+        self._bad_batches = 0
+        super().__init__(
+            model=model,
+            args=_arguments(folder, settings, model.device),
+            train_dataset=list(examples),
+            data_collator=collate,
+            callbacks=[_Guard(self, settings.time_budget, progress)],
+        )
+        self.remove_callback(PrinterCallback)
+
+    def run(self) -> int:
+        """Train, from the last whole checkpoint if there is one; returns the steps done in all.
+
+        Raises:
+            TrainingDivergedError: loss or gradients stayed NaN or infinite.
+            TrainingStoppedError: raised by the pace.
+        """
+        start = latest_complete(Path(self.args.output_dir))
+        result = self.train(resume_from_checkpoint=str(start) if start else None)
+        weights = [p for p in self.model.parameters() if p.requires_grad]
+        if not all(torch.isfinite(w).all() for w in weights):
+            raise TrainingDivergedError("weights became NaN or infinite; nothing was published")
+        return int(result.global_step)
+
+    def training_step(
+        self, model: Any, inputs: dict[str, torch.Tensor], num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        """One micro-batch, when the pace allows it."""
+        self._pace()
+        return super().training_step(model, inputs, num_items_in_batch)
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> torch.Tensor:
+        """The weighted mean of the tokens' negative log likelihoods, plus EWC's penalty."""
+        loss = token_loss(model, inputs)
+        if self._ewc is not None:
+            loss = loss + self._ewc(self.accelerator.unwrap_model(model))
+        return loss
+
+    def check_gradients(self) -> None:
+        """Skip the coming step if a gradient is not finite.
+
+        Raises:
+            TrainingDivergedError: that has happened too often in a row.
+        """
+        weights = [p for p in self.model.parameters() if p.grad is not None]
+        if all(torch.isfinite(p.grad).all() for p in weights):
+            self._bad_batches = 0
+            return
+        for weight in weights:
+            weight.grad = None  # AdamW passes over a weight without a gradient
+        self._bad_batches += 1
+        if self._bad_batches >= _MOST_BAD_BATCHES:
+            raise TrainingDivergedError(
+                f"{_MOST_BAD_BATCHES} batches in a row had no finite gradient; the current "
+                "version stays in force; train with a lower learning rate"
+            )
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        save_lora(self.model, Path(output_dir or self.args.output_dir))
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        mark_complete(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
+
+
+class _Guard(TrainerCallback):  # type: ignore[misc]
+    """Watches gradients, progress and the time budget."""
+
+    def __init__(
+        self, trainer: PersonalTrainer, budget: float, progress: Callable[[int, int], None]
+    ) -> None:
+        self._trainer = trainer
+        self._end = time.monotonic() + budget if budget else float("inf")
+        self._progress = progress
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._trainer.check_gradients()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._progress(state.global_step, state.max_steps)
+        if time.monotonic() > self._end:
+            control.should_training_stop = True
+
+
+def token_loss(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The mean negative log likelihood of `input_ids` under `model`, weighted by `weights`.
+
+    Logits are computed from the first position that carries loss on, which for a batch padded
+    on its left is a small share of them.
+    """
+    ids, weights = inputs["input_ids"], inputs["weights"]
+    first = int((weights.sum(0) > 0).nonzero()[0])
+    kept = ids.shape[1] - first + 1
+    mask = inputs["attention_mask"]
+    output = model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
+        logits_to_keep=kept,
+        use_cache=False,
+    )
+    logits = output.logits[:, :-1].float()
+    losses = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), ids[:, first:].flatten(), reduction="none"
+    )
+    wanted = weights[:, first:].flatten()
+    return (losses * wanted).sum() / wanted.sum()
+
+
+def collate(examples: Sequence[Encoded]) -> dict[str, torch.Tensor]:
+    """Examples as one batch, padded on the left: (examples, longest) each."""
+    longest = max(map(len, examples))
+    return {
+        "input_ids": torch.tensor([(0,) * (longest - len(e)) + e.ids for e in examples]),
+        "weights": torch.tensor([(0.0,) * (longest - len(e)) + e.weights for e in examples]),
+        "attention_mask": torch.tensor(
+            [(0,) * (longest - len(e)) + (1,) * len(e) for e in examples]
+        ),
+    }
+
+
+def _arguments(folder: Path, settings: RunSettings, device: torch.device) -> Any:
+    return TrainingArguments(
+        output_dir=str(folder),
+        use_cpu=device.type == "cpu",
+        per_device_train_batch_size=settings.micro_batch,
+        gradient_accumulation_steps=settings.accumulation,
+        num_train_epochs=1,
+        train_sampling_strategy="sequential",
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=settings.warm_up,
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        seed=settings.seed,
+        save_strategy="steps",
+        save_steps=settings.checkpoint_steps,
+        save_total_limit=2,  # the older one stands until the newer one is marked complete
+        logging_steps=10,
+        report_to=["tensorboard"] if settings.tensorboard else "none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+    )
