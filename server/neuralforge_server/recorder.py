@@ -1,0 +1,232 @@
+"""What the server remembers: events of documents and suggestions on their way to the session log.
+
+Invariant: everything here runs on one thread of its own, in the order in which it happened, so
+that the event loop never waits for a disk; what `ask` has answered is committed. Files that are
+excluded, and documents that are no files, leave no trace. Knows no LSP and no engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from neuralforge_adapters.errors import NeuralForgeError
+from neuralforge_server.documents import Change, code_points
+from neuralforge_server.session.exclude import Exclusions, find_repository
+from neuralforge_server.session.log import SessionLog
+from neuralforge_server.session.outcomes import InferredOutcome, OutcomeInference
+from neuralforge_server.session.retention import RetentionTracker
+from neuralforge_server.session.rows import SettledEdit, Suggestion
+from neuralforge_server.session.settled import SettledEdits
+
+logger = logging.getLogger(__name__)
+
+_Result = TypeVar("_Result")
+_REMEMBERED = 256
+"""Suggestions whose place is kept for reports that come later."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a document lies."""
+
+    uri: str
+    path: Path
+    repository: Path | None
+    language: str
+
+
+@dataclass
+class _Sent:
+    """A suggestion that went to the editor, as it was first sent."""
+
+    place: Place
+    offset: int
+    text: str
+    rest: str
+    """What was last sent of it, while the user typed through the beginning."""
+
+
+class Recorder:
+    """The session log's view of one server. One thread at a time."""
+
+    def __init__(self, log: SessionLog, exclusions: Exclusions) -> None:
+        self.log = log
+        self.exclusions = exclusions
+        self._inference = OutcomeInference()
+        self._retention = RetentionTracker(log, exclusions)
+        self._settled = SettledEdits()
+        self._places: dict[str, Place] = {}
+        self._sent: OrderedDict[str, _Sent] = OrderedDict()
+        self._awaited: dict[str, str] = {}
+        """Accepted by report, not yet seen in the text: document to suggestion."""
+
+    def opened(self, uri: str, path: Path, language: str) -> Place | None:
+        """Follow a file, unless it is excluded."""
+        if self.exclusions.is_excluded(path):
+            return None
+        place = self._places[uri] = Place(uri, path, find_repository(path), language)
+        return place
+
+    def closed(self, uri: str, text: str) -> None:
+        """A document was closed with this text."""
+        if self._places.get(uri) is None:
+            return
+        self._conclude(self._inference.closed(uri))
+        self._keep(self._settled.closed(uri))
+        self._retention.closed(uri, text, time.time())
+        self._awaited.pop(uri, None)
+        del self._places[uri]
+
+    def suggested(self, row: Suggestion, offset: int) -> None:
+        """A suggestion was sent; `row` lacks its repository, and its text is what is left of it."""
+        place = self._places.get(row.uri)
+        if place is None:
+            return
+        if row.id in self._sent:
+            self._sent[row.id].rest = row.text
+        else:
+            self._sent[row.id] = _Sent(place, offset, row.text, row.text)
+            repository = None if place.repository is None else str(place.repository)
+            self.log.record_suggestion(replace(row, path=str(place.path), repository=repository))
+        if len(self._sent) > _REMEMBERED:
+            self._sent.popitem(last=False)
+        self._conclude(self._inference.shown(row.id, row.uri, offset, row.text))
+        self._settled.suggested(row.id, row.uri, offset)
+
+    def changed(self, uri: str, change: Change, before: Sequence[str] | None) -> None:
+        """One edit; `before` are the lines before it, None where they are too many."""
+        if uri not in self._places:
+            return
+        now = time.time()
+        start, removed, inserted = change.start, change.removed, change.inserted
+        self._retention.edited(uri, start, removed, inserted)
+        text = None if before is None else "".join(before)
+        if text is not None:
+            self._keep(self._settled.edited(uri, start, removed, inserted, text, now))
+        self._conclude(self._inference.edited(uri, start, removed, inserted))
+        if uri in self._awaited and text is not None:
+            self._arrived(self._awaited[uri], text[:start] + inserted + text[start + removed :])
+
+    def shown(self, suggestion_id: str) -> bool:
+        """The client says that it shows a suggestion."""
+        return self.log.record_outcome(suggestion_id, "shown", "client")
+
+    def accepted(
+        self, suggestion_id: str, units: int | None, lines: Mapping[str, Sequence[str]]
+    ) -> bool:
+        """The client says that a suggestion, or `units` of UTF-16 of it, was taken.
+
+        Args:
+            lines: the open documents as they are now; the report may come before the edit.
+        """
+        sent = self._sent.get(suggestion_id)
+        outcome, length = "accepted", None
+        if sent is not None and units is not None:
+            taken = code_points(sent.rest, units, "utf-16")
+            outcome = "accepted" if taken >= len(sent.rest) else "partial"
+            length = len(sent.text) - len(sent.rest) + taken
+        recorded = self.log.record_outcome(
+            suggestion_id, "partial" if outcome == "partial" else "accepted", "client", length
+        )
+        if sent is not None and outcome == "accepted":
+            self._inference.reported(suggestion_id)
+            self._awaited[sent.place.uri] = suggestion_id
+            self._arrived(suggestion_id, "".join(lines.get(sent.place.uri, ())))
+        return recorded
+
+    def tick(self, lines: Mapping[str, Sequence[str]]) -> None:
+        """Do what time alone brings; `lines` are the open documents where a deadline is due."""
+        now = time.time()
+        self._keep(self._settled.quiet(now))
+        due = self._retention.next_due()
+        if due is not None and due <= now:
+            self._retention.due(now, lambda uri: "".join(lines[uri]) if uri in lines else None)
+
+    def next_due(self) -> float | None:
+        """When `tick` needs the documents' texts (Unix seconds); may be asked from any thread."""
+        return self._retention.next_due()
+
+    def _arrived(self, suggestion_id: str, text: str) -> None:
+        """Follow an accepted suggestion from where it stands, if it has arrived there."""
+        sent = self._sent[suggestion_id]
+        if text.startswith(sent.text, sent.offset):
+            self._awaited.pop(sent.place.uri, None)
+            self._follow(suggestion_id, sent.text)
+
+    def _follow(self, suggestion_id: str, text: str) -> None:
+        sent = self._sent[suggestion_id]
+        self._retention.accepted(suggestion_id, sent.place.uri, sent.offset, text, time.time())
+
+    def _conclude(self, outcomes: Iterable[InferredOutcome]) -> None:
+        for outcome in outcomes:
+            identifier, kind, length = outcome
+            self.log.record_outcome(identifier, kind, "inferred", length)
+            if kind == "dismissed":
+                self._settled.dismissed(identifier)
+            elif kind in ("accepted", "partial") and identifier in self._sent:
+                self._follow(identifier, self._sent[identifier].text[:length])
+
+    def _keep(self, edits: Iterable[SettledEdit]) -> None:
+        for edit in edits:
+            place = self._places.get(edit.uri)
+            if place is None or self.exclusions.is_excluded(place.path):
+                continue
+            repository = None if place.repository is None else str(place.repository)
+            self.log.record_edit(
+                replace(edit, path=str(place.path), repository=repository, language=place.language)
+            )
+
+
+class SessionWriter:
+    """The recorder's thread and its queue."""
+
+    def __init__(
+        self, make: Callable[[], Recorder], on_error: Callable[[NeuralForgeError], None]
+    ) -> None:
+        """`make` opens the log, on the thread; `on_error` is told there what was not written."""
+        self._make = make
+        self._on_error = on_error
+        self._recorder: Recorder | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="session-writer")
+
+    def post(self, work: Callable[[Recorder], object]) -> None:
+        """Do `work` in its turn."""
+        self._thread.submit(self._run, work).add_done_callback(self._report)
+
+    async def ask(self, work: Callable[[Recorder], _Result]) -> _Result:
+        """Do `work` in its turn and wait for what it gives.
+
+        Raises:
+            NeuralForgeError: the log cannot be opened, read or written.
+        """
+        return await asyncio.wrap_future(self._thread.submit(self._run, work))
+
+    def next_due(self) -> float | None:
+        """See `Recorder.next_due`."""
+        return None if self._recorder is None else self._recorder.next_due()
+
+    def close(self) -> None:
+        """Do what is queued, then close the log."""
+        self._thread.shutdown(wait=True)
+        if self._recorder is not None:
+            self._recorder.log.close()
+
+    def _run(self, work: Callable[[Recorder], _Result]) -> _Result:
+        if self._recorder is None:
+            self._recorder = self._make()
+        return work(self._recorder)
+
+    def _report(self, done: Future[object]) -> None:
+        error = done.exception()
+        if isinstance(error, NeuralForgeError):
+            self._on_error(error)
+        elif error is not None:
+            logger.error("an event was not recorded", exc_info=error)
