@@ -103,8 +103,11 @@ def private_dir(path: Path) -> Path:
     Raises:
         HomeError: the folder cannot be created.
     """
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in reversed(missing):  # mkdir's `parents` would leave those to the umask
+            folder.mkdir(mode=0o700, exist_ok=True)
+        path.mkdir(exist_ok=True)
     except OSError as error:
         raise HomeError(
             f"cannot create the folder {path}: {error.strerror}; "
