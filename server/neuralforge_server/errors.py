@@ -25,3 +25,11 @@ class SessionLogCorruptError(SessionLogError):
 
 class EngineError(NeuralForgeError):
     """The engine could not do what was asked, or its process ended."""
+
+
+class TrainerStartError(NeuralForgeError):
+    """The trainer's process cannot be started."""
+
+
+class CommandError(NeuralForgeError):
+    """A command of the client cannot be carried out as it was given."""

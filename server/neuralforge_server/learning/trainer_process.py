@@ -1,0 +1,76 @@
+"""Starting the trainer: a process of its own, at low priority, which outlives the editor.
+
+Invariant: torch is looked for, never imported. The process shares neither the server's streams
+nor its terminal; it talks through the files of the home alone, and whether one runs already is
+its own affair (one per user, by a lock). Knows no training.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+
+from neuralforge_adapters.home import HOME_VARIABLE, PROFILE_VARIABLE, Home, private_dir
+from neuralforge_server.errors import TrainerStartError
+from neuralforge_server.learning.trigger import Job
+from neuralforge_server.settings import LearningSettings
+
+_NEEDED = ("torch", "transformers", "peft", "accelerate")
+LOG_FILE = "trainer.log"
+"""In the trainer's folder: what the last one printed."""
+
+
+def missing_packages() -> list[str]:
+    """What the trainer needs and this environment lacks."""
+    return [name for name in _NEEDED if find_spec(name) is None]
+
+
+def arguments(job: Job, settings: LearningSettings, base: Path | None) -> list[str]:
+    """The trainer's command line for a job."""
+    source = ["--session"] if job.repository is None else ["--from-git", str(job.repository)]
+    author = ["--author", settings.author] if settings.author and job.repository else []
+    quiet = ["--quiet-seconds", f"{settings.quiet_seconds:g}", "--arm", settings.arm]
+    return [*source, *author, *quiet, *(["--base", str(base)] if base else [])]
+
+
+def start_trainer(home: Home, args: Sequence[str]) -> psutil.Popen:
+    """Start `python -m neuralforge_trainer ARGS` in the background; `poll` it to reap it.
+
+    Raises:
+        TrainerStartError: its packages are not installed, or no process can be started.
+        HomeError: its folder cannot be made.
+    """
+    if missing := missing_packages():
+        raise TrainerStartError(
+            f"training needs {', '.join(missing)}; install what is missing with "
+            f'`{sys.executable} -m pip install "neuralforge[train]"`'
+        )
+    environment = os.environ | {HOME_VARIABLE: str(home.root), PROFILE_VARIABLE: home.profile}
+    log = private_dir(home.trainer_dir) / LOG_FILE
+    try:
+        with open(log, "wb", opener=_private) as output:  # noqa: PTH123 - needs an opener
+            process = psutil.Popen(
+                [sys.executable, "-P", "-m", "neuralforge_trainer", *args],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment,
+                start_new_session=os.name != "nt",
+                creationflags=getattr(subprocess, "DETACHED_PROCESS", 0),
+            )
+    except OSError as error:
+        raise TrainerStartError(f"the trainer cannot be started: {error}; try again") from error
+    with contextlib.suppress(psutil.Error, OSError):
+        process.nice(getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 19))
+    return process
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
