@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 REPO ?= .
 
-.PHONY: setup demo test check bench format clean
+.PHONY: setup demo test check bench docs format clean
 
 setup: $(VENV)/.ready
 
@@ -38,3 +38,6 @@ format: setup
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+docs: setup
+	$(BIN)/python docs/generate.py

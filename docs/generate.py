@@ -1,0 +1,71 @@
+"""Writes the reference pages that can be derived from the code; a test fails when they are stale.
+
+Run it as `make docs`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+from sqlite_utils import Database
+
+from neuralforge_server.cli import group
+from neuralforge_server.session.log import SessionLog
+from neuralforge_server.settings import docs_table
+
+_NOTE = "<!-- Made by docs/generate.py (`make docs`); do not edit. -->\n\n"
+
+
+def commands() -> str:
+    """Every command's help, as the terminal prints it."""
+    blocks = [
+        f"## `{context.command_path}`\n\n```text\n{command.get_help(context)}\n```\n"
+        for context, command in _walk(group, click.Context(group, info_name="neuralforge"))
+    ]
+    return _NOTE + "# Commands\n\n" + "\n".join(blocks)
+
+
+def settings() -> str:
+    """The settings tree with defaults."""
+    return _NOTE + "# Settings\n\n" + docs_table()
+
+
+def schema() -> str:
+    """The session log's tables, from a fresh one."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "session.db"
+        SessionLog.open(path).close()
+        statements = Database(path).schema
+    return _NOTE + f"# Schema of the session log\n\n```sql\n{statements}\n```\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "commands.md": commands,
+    "settings.md": settings,
+    "schema.md": schema,
+}
+
+
+def main() -> None:
+    """Write all pages beside this file."""
+    for name, render in PAGES.items():
+        (Path(__file__).parent / name).write_text(render(), "utf-8")
+
+
+def _walk(
+    command: click.Command, context: click.Context
+) -> Iterator[tuple[click.Context, click.Command]]:
+    context.terminal_width = 100
+    yield context, command
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            if child is not None:
+                yield from _walk(child, click.Context(child, info_name=name, parent=context))
+
+
+if __name__ == "__main__":
+    main()
