@@ -55,7 +55,7 @@ def start_trainer(home: Home, args: Sequence[str]) -> psutil.Popen:
     environment = os.environ | {HOME_VARIABLE: str(home.root), PROFILE_VARIABLE: home.profile}
     log = private_dir(home.trainer_dir) / LOG_FILE
     try:
-        with open(log, "wb", opener=_private) as output:  # noqa: PTH123 - needs an opener
+        with open(log, "wb", opener=_private) as output:
             process = psutil.Popen(
                 [sys.executable, "-P", "-m", "neuralforge_trainer", *args],
                 stdin=subprocess.DEVNULL,

@@ -1,0 +1,183 @@
+"""Learning as the server sees it: typing noted, trainings started, their progress shown.
+
+Invariant: the event loop waits for no disk, and nothing is computed here: a training is another
+process. Runs in one asyncio loop. Knows no model and no editor beyond a progress bar.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from neuralforge_adapters.errors import NeuralForgeError
+from neuralforge_adapters.home import Home
+from neuralforge_adapters.trainer_files import (
+    FINISHED,
+    TrainerState,
+    is_running,
+    read_control,
+    read_state,
+    request,
+    seconds_since_typing,
+    touch_typing,
+)
+from neuralforge_server.engine.supervisor import Notice
+from neuralforge_server.errors import CommandError
+from neuralforge_server.learning.repositories import Attempts
+from neuralforge_server.learning.trainer_process import LOG_FILE, arguments, start_trainer
+from neuralforge_server.learning.trigger import Facts, Job, decide, seconds_to_wait
+from neuralforge_server.progress import Bar
+from neuralforge_server.recorder import SessionWriter
+from neuralforge_server.settings import LearningSettings
+
+_TYPING_SECONDS = 0.1
+"""The typing file is touched at most once in so many seconds."""
+
+BeginBar = Callable[[str, Callable[[], None]], Awaitable[Bar]]
+
+
+class Learner:
+    """Starts and shows the trainings of one profile."""
+
+    def __init__(
+        self,
+        home: Home,
+        settings: LearningSettings,
+        writer: SessionWriter | None,
+        begin_bar: BeginBar,
+        notify: Callable[[Notice], None],
+    ) -> None:
+        self.home = home
+        self.settings = settings
+        self.base: Path | None = None
+        """The base to train for; None for the embedded one."""
+        self.repositories: set[Path] = set()
+        """Those that may be learned from."""
+        self._writer = writer
+        self._begin_bar = begin_bar
+        self._notify = notify
+        self._attempts = Attempts(home)
+        self._wake = asyncio.Event()
+        self._typed_at = 0.0
+        self._bar: Bar | None = None
+        self._shown: TrainerState | None = None
+        self._state_lock = asyncio.Lock()
+
+    def typed(self) -> None:
+        """The user typed: the trainer is to stop computing."""
+        self._wake.set()
+        now = time.monotonic()
+        if now - self._typed_at >= _TYPING_SECONDS:
+            self._typed_at = now
+            asyncio.get_running_loop().run_in_executor(None, touch_typing, self.home)
+
+    def wake(self) -> None:
+        """There may be something new to learn."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Start trainings when there is reason to, until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self._wait_until_idle()
+            try:
+                if job := decide(self.settings, await self._facts()):
+                    await self.start(job)
+            except NeuralForgeError as error:
+                self._notify(Notice("warning", f"No training was started: {error}"))
+
+    async def _wait_until_idle(self) -> None:
+        """The user may also type in another editor, which tells no event here."""
+        while wait := seconds_to_wait(self.settings, seconds_since_typing(self.home)):
+            await asyncio.sleep(wait)  # noqa: ASYNC110 - a file's age, not an event
+
+    async def start(self, job: Job) -> dict[str, Any]:
+        """Start a training, whoever wanted it.
+
+        Raises:
+            CommandError: one is running already.
+            TrainerStartError, HomeError, SessionLogError: it cannot be started.
+        """
+        if await asyncio.to_thread(is_running, self.home):
+            raise CommandError(
+                "a training is running already; wait for it, or stop it with "
+                "neuralforge.train.cancel"
+            )
+        await asyncio.to_thread(self._attempts.started, job, await self._count_samples())
+        args = arguments(job, self.settings, self.base)
+        process = await asyncio.to_thread(start_trainer, self.home, args)
+        self._reap(process, asyncio.get_running_loop())
+        source = "sessions" if job.repository is None else str(job.repository)
+        return {"started": True, "pid": process.pid, "source": source}
+
+    def _reap(self, process: psutil.Popen, loop: asyncio.AbstractEventLoop) -> None:
+        """Wait for the trainer's end in a thread that holds up nothing, not even the server's."""
+
+        def wait() -> None:
+            code = process.wait()
+            with contextlib.suppress(RuntimeError):  # the server has ended first
+                loop.call_soon_threadsafe(self._ended, process.pid, code)
+
+        threading.Thread(target=wait, name="trainer-reaper", daemon=True).start()
+
+    def _ended(self, pid: int, code: int) -> None:
+        """What the trainer says of its end it writes itself, unless it did not get that far."""
+        state = read_state(self.home)
+        if code and (state is None or state.pid != pid):
+            log = self.home.trainer_dir / LOG_FILE
+            self._notify(Notice("warning", f"The trainer ended (status {code}); see {log}"))
+
+    async def show_state(self) -> None:
+        """The trainer's state has changed: show it."""
+        async with self._state_lock:
+            state = await asyncio.to_thread(read_state, self.home)
+            if state is None or state == self._shown:
+                return
+            first, self._shown = self._shown is None, state
+            if state.state in FINISHED:
+                self._conclude(state, told=not first or self._bar is not None)
+            else:
+                await self._report(state)
+
+    async def _report(self, state: TrainerState) -> None:
+        if self._bar is None:
+            self._bar = await self._begin_bar(f"Learning from {state.job}", self._cancel)
+        steps = f" {state.step}/{state.steps}" if state.steps else ""
+        self._bar.report(state.percent, f"{state.state}{steps} {state.message}".rstrip())
+
+    def _conclude(self, state: TrainerState, *, told: bool) -> None:
+        if self._bar is not None:
+            self._bar.end(state.message or state.state)
+            self._bar = None
+        if state.state == "failed" and told:
+            self._notify(Notice("warning", f"Training on {state.job} failed: {state.message}"))
+        self._wake.set()
+
+    def _cancel(self) -> None:
+        asyncio.get_running_loop().run_in_executor(None, request, self.home, "cancel")
+
+    async def _facts(self) -> Facts:
+        samples = await self._count_samples()
+        return await asyncio.to_thread(self._look, samples, frozenset(self.repositories))
+
+    def _look(self, samples: int, repositories: frozenset[Path]) -> Facts:
+        return Facts(
+            idle_seconds=seconds_since_typing(self.home),
+            running=is_running(self.home),
+            paused=read_control(self.home).command == "pause",
+            new_samples=self._attempts.new_samples(samples),
+            new_commits=self._attempts.new_commits(repositories),
+        )
+
+    async def _count_samples(self) -> int:
+        if self._writer is None:
+            return 0
+        return await self._writer.ask(lambda recorder: recorder.log.count_new_samples())

@@ -1,0 +1,56 @@
+"""Watching files that others change: the stack, the adapters, the trainer's state, git's HEAD.
+
+Invariant: a change is passed on within about a tenth of a second, and the set of folders may
+change while it runs. Knows no meaning of a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from watchfiles import awatch
+
+logger = logging.getLogger(__name__)
+
+_DEBOUNCE_MS, _STEP_MS = 100, 20
+
+
+class Watcher:
+    """Passes on the paths that changed in some folders."""
+
+    def __init__(self, on_change: Callable[[set[Path]], None], *, recursive: bool = False) -> None:
+        self._on_change = on_change
+        self._recursive = recursive
+        self._folders: frozenset[Path] = frozenset()
+        self._stop = asyncio.Event()
+
+    def watch(self, folders: Iterable[Path]) -> None:
+        """Watch these folders as well."""
+        self._folders |= set(folders)
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            self._stop = stop = asyncio.Event()
+            if folders := [folder for folder in self._folders if folder.is_dir()]:
+                await self._watch(folders, stop)
+            await stop.wait()
+
+    async def _watch(self, folders: list[Path], stop: asyncio.Event) -> None:
+        try:
+            async for changes in awatch(
+                *folders,
+                stop_event=stop,
+                recursive=self._recursive,
+                watch_filter=None,
+                debounce=_DEBOUNCE_MS,
+                step=_STEP_MS,
+                ignore_permission_denied=True,
+            ):
+                self._on_change({Path(path) for _, path in changes})
+        except OSError as error:  # too many watches, or a folder that went away
+            logger.warning("files are not watched: %s", error)
