@@ -50,11 +50,15 @@ class EngineHost:
         """`extra`: adapters of this server alone, on top of the stack in force."""
         self.home = home
         self._extra = extra
-        self._notify = notify
+        self.notify = notify
+        """Told what the user should know; may be replaced."""
         self._lock = asyncio.Lock()
-        self.engine = EngineSupervisor(options, home, notify)
+        self.engine = self._supervisor(options)
         self.service = CompletionService(self.engine, CompletionSettings())
         self.loading = self._load()
+
+    def _supervisor(self, options: EngineOptions) -> EngineSupervisor:
+        return EngineSupervisor(options, self.home, lambda notice: self.notify(notice))
 
     def _load(self) -> asyncio.Task[Any]:
         return asyncio.get_running_loop().create_task(self.engine.start())
@@ -83,7 +87,7 @@ class EngineHost:
         try:
             await self.reload()
         except NeuralForgeError as error:
-            self._notify(Notice("error", f"The stack is left as it was: {error}"))
+            self.notify(Notice("error", f"The stack is left as it was: {error}"))
 
     async def change(self, change: Callable[[Entries], Entries]) -> Entries:
         """Change the stack in force, for every server; returns it once this one serves it.
@@ -107,7 +111,7 @@ class EngineHost:
         async with self._lock:
             self.service.hold()
             await self.engine.stop()
-            self.engine = self.service.engine = EngineSupervisor(options, self.home, self._notify)
+            self.engine = self.service.engine = self._supervisor(options)
             self.loading = self._load()
 
     async def stop(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -56,11 +57,16 @@ class Protocol(LanguageServerProtocol):
         self.on_exit: Callable[[int], None] = lambda _: None
         self.execute: Callable[[str, list[Any]], Any] | None = None
         """Runs a command: (name, arguments) to an awaitable result."""
+        self.commands: list[str] = []
+        """The names of all commands."""
+        self.received = 0.0
+        """When the newest bytes came, by `time.perf_counter`."""
         self._frames = FrameReader()
         super().__init__(server, converter)
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the client."""
+        self.received = time.perf_counter()
         for body in self._frames.feed(data):
             try:
                 message = json.loads(body)
@@ -113,8 +119,9 @@ class Protocol(LanguageServerProtocol):
 
     @lsp_method(types.INITIALIZE)
     def lsp_initialize(self, params: types.InitializeParams) -> Any:
-        """Agree on an encoding, then pygls' own."""
+        """pygls' own; its result names the encoding to use, and our commands."""
         result = yield from super().lsp_initialize(params)
+        result.capabilities.execute_command_provider = types.ExecuteCommandOptions(self.commands)
         chosen = str(result.capabilities.position_encoding or "utf-16")
         self.encoding = _ENCODINGS.get(getattr(chosen, "value", chosen), "utf-16")
         return result

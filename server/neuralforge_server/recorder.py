@@ -23,8 +23,9 @@ from neuralforge_server.session.exclude import Exclusions, find_repository
 from neuralforge_server.session.log import SessionLog
 from neuralforge_server.session.outcomes import InferredOutcome, OutcomeInference
 from neuralforge_server.session.retention import RetentionTracker
-from neuralforge_server.session.rows import SettledEdit, Suggestion
+from neuralforge_server.session.rows import Limits, SettledEdit, Suggestion
 from neuralforge_server.session.settled import SettledEdits
+from neuralforge_server.settings import LogSettings
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +68,16 @@ class Recorder:
         self._sent: OrderedDict[str, _Sent] = OrderedDict()
         self._awaited: dict[str, str] = {}
         """Accepted by report, not yet seen in the text: document to suggestion."""
+
+    @classmethod
+    def open(cls, path: Path, settings: LogSettings) -> Recorder:
+        """A recorder on the log at `path`.
+
+        Raises:
+            SessionLogError: the log cannot be opened.
+        """
+        limits = Limits(size_mb=settings.max_mb, age_days=settings.max_days)
+        return cls(SessionLog.open(path, limits), Exclusions(settings.exclude))
 
     def opened(self, uri: str, path: Path, language: str) -> Place | None:
         """Follow a file, unless it is excluded."""

@@ -47,6 +47,14 @@ class Spot:
         return typed if _same(before[::-1], origin.prefix[::-1]) else None
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What the engine spent."""
+
+    tokens: int = 0
+    milliseconds: float = 0.0
+
+
 @dataclass(eq=False)
 class Run:
     """A generation, where it began, and the weights that it was made with."""
@@ -57,8 +65,8 @@ class Run:
     generation: Generation
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     """Names its suggestion, of which the rest may be shown many times."""
-    evaluated: int = 0
-    """Tokens computed for it, known at its end."""
+    cost: Cost = Cost()
+    """Known at its end."""
 
     @property
     def text(self) -> str:

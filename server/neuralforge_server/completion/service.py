@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from neuralforge_adapters.fim import Window, split_lines
 from neuralforge_adapters.stack import ResolvedStack
 from neuralforge_server.completion.filter import Shaped, shape
-from neuralforge_server.completion.memory import Memory, Run, Spot
+from neuralforge_server.completion.memory import Cost, Memory, Run, Spot
 from neuralforge_server.documents import Change, Document, Position
 from neuralforge_server.engine.protocol import CompleteRequest
 from neuralforge_server.engine.supervisor import EngineSupervisor
@@ -45,6 +45,8 @@ class Suggestion:
     """From the request to the answer."""
     evaluated_tokens: int
     """Tokens computed for it; 0 where it was remembered."""
+    engine_ms: float | None
+    """Milliseconds of them in llama.cpp; None where it joined a generation under way."""
 
 
 @dataclass(eq=False)
@@ -153,7 +155,7 @@ class CompletionService:
         if found := self._memory.find(spot, base, stack):
             self._stop(uri)
             waiting.run, waiting.before = found
-            self._finish(waiting, evaluated=0)
+            self._finish(waiting, Cost(0, 0.0))
             return
         run = self._running.get(uri)
         typed = None if run is None else spot.typed_since(run.origin)
@@ -198,7 +200,7 @@ class CompletionService:
         uri, stop = run.origin.document.uri, "error"
         with suppress(EngineError):
             result = await run.generation.result()
-            run.evaluated, stop = result.evaluated_tokens, result.stop
+            stop, run.cost = result.stop, Cost(result.evaluated_tokens, result.milliseconds)
         if self._running.get(uri) is run:
             del self._running[uri]
         if run.text and stop not in ("cancelled", "error"):
@@ -207,7 +209,7 @@ class CompletionService:
         if waiting is None or waiting.run is not run:
             return
         if run.text.startswith(waiting.consumed) and run.text != waiting.consumed:
-            self._finish(waiting, run.evaluated)
+            self._finish(waiting, run.cost)
         else:
             self._begin_anew(waiting)
 
@@ -219,7 +221,7 @@ class CompletionService:
             self._stop(waiting.spot.document.uri)
             waiting.resolve(None)
 
-    def _finish(self, waiting: _Waiting, evaluated: int) -> None:
+    def _finish(self, waiting: _Waiting, cost: Cost) -> None:
         run, position = waiting.run, _moved(waiting.spot.position, waiting.typed)
         assert run is not None
         shaped = self._shape(waiting.spot.document, position, run.text[len(waiting.consumed) :])
@@ -237,7 +239,8 @@ class CompletionService:
                 prefix=waiting.spot.prefix + waiting.typed,
                 suffix=waiting.spot.suffix,
                 milliseconds=(time.perf_counter() - waiting.started) * 1000,
-                evaluated_tokens=evaluated,
+                evaluated_tokens=cost.tokens,
+                engine_ms=None if waiting.before and cost.tokens else cost.milliseconds,
             )
         )
 

@@ -96,8 +96,8 @@ class Learner:
 
     async def _wait_until_idle(self) -> None:
         """The user may also type in another editor, which tells no event here."""
-        while wait := seconds_to_wait(self.settings, seconds_since_typing(self.home)):
-            await asyncio.sleep(wait)  # noqa: ASYNC110 - a file's age, not an event
+        while wait := seconds_to_wait(self.settings, seconds_since_typing(self.home)):  # noqa: ASYNC110
+            await asyncio.sleep(wait)
 
     async def start(self, job: Job) -> dict[str, Any]:
         """Start a training, whoever wanted it.

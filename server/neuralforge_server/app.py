@@ -1,0 +1,305 @@
+"""One running server: what it is made of, how it begins and ends, and what events go where.
+
+Invariant: completions need the engine alone. Whatever else fails (the log, the watches, the
+learning) is told once and left out. Knows the client only by messages, not the handlers' types.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from neuralforge_adapters.errors import NeuralForgeError
+from neuralforge_adapters.home import Home, private_dir
+from neuralforge_adapters.trainer_files import state_file
+from neuralforge_server import progress
+from neuralforge_server.client_link import ClientLink
+from neuralforge_server.completion.service import Suggestion
+from neuralforge_server.documents import Change, Document
+from neuralforge_server.engine.supervisor import Notice
+from neuralforge_server.host import EngineHost, engine_options
+from neuralforge_server.learning.consent import Consent
+from neuralforge_server.learning.learner import Learner
+from neuralforge_server.learning.repositories import head_folders
+from neuralforge_server.options import ServeOptions
+from neuralforge_server.protocol import DocumentListener
+from neuralforge_server.recorder import Place, Recorder, SessionWriter
+from neuralforge_server.session.rows import Answer, Trigger
+from neuralforge_server.session.rows import Suggestion as SuggestionRow
+from neuralforge_server.settings import Settings, parse
+from neuralforge_server.watch import Watcher
+
+logger = logging.getLogger(__name__)
+
+_TICK_SECONDS = 5.0
+_SETTLING_LIMIT = 500_000
+"""Characters: edits of a longer document are followed, but not kept as samples."""
+_EXCERPT = 2000
+
+
+class App(DocumentListener):
+    """The server behind the handlers."""
+
+    def __init__(self, options: ServeOptions, host: EngineHost) -> None:
+        self.options = options
+        self.host = host
+        self.settings = Settings()
+        self.initial: Any = None
+        """The initialization options."""
+        self.link: ClientLink
+        self.documents: dict[str, Document] = {}
+        self.own_ms: deque[float] = deque(maxlen=1000)
+        """Milliseconds that requests spent outside the engine."""
+        self.writer: SessionWriter | None = None
+        self.learner: Learner | None = None
+        self.consent: Consent | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._too_large: set[str] = set()
+
+    # beginning and end
+
+    def attach(self, link: ClientLink, documents: dict[str, Document]) -> None:
+        """Meet the client."""
+        self.link, self.documents = link, documents
+
+    async def begin(self) -> None:
+        """Start everything that needs settings."""
+        self.link.open()
+        pulled = await self.link.configuration()
+        self.settings = self._parsed(self.initial if pulled is None else pulled)
+        profile = self.options.profile or self.settings.profile
+        try:
+            self.host.home = Home.find(profile or None)
+        except NeuralForgeError as error:
+            self.link.show(Notice("warning", f"{error}; the default profile is used"))
+        self.host.service.settings = self.settings.completion
+        self.spawn(self._load())
+        self._begin_remembering()
+        self._begin_watching()
+        for document in list(self.documents.values()):
+            self.opened(document)
+        await self.link.follow_configuration()
+
+    async def configure(self, raw: Any) -> None:
+        """Settings have changed; `raw` are those that a client pushed."""
+        pulled = await self.link.configuration()
+        settings = self._parsed(raw if pulled is None else pulled)
+        before, self.settings = self.settings, settings
+        self.host.service.settings = settings.completion
+        if self.learner is not None:
+            self.learner.settings = settings.learning
+            self.learner.wake()
+        if settings.engine != before.engine:
+            await self._restart_engine()
+        if (settings.log, settings.profile) != (before.log, before.profile):
+            self.link.show(
+                Notice("info", "Settings of the log and the profile hold from the next start on.")
+            )
+
+    async def end(self) -> None:
+        """Stop everything; what was recorded is written."""
+        for document in list(self.documents.values()):
+            self.closed(document)
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.host.stop()
+        if self.writer is not None:
+            await asyncio.to_thread(self.writer.close)
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run something in the background, for as long as the server runs."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a background task ended", exc_info=error)
+
+    def _parsed(self, raw: Any) -> Settings:
+        settings, problems = parse(raw)
+        for problem in problems:
+            self.link.show(Notice("warning", f"{problem}."))
+        return settings
+
+    async def _load(self) -> None:
+        """Load the base if the settings name another one, and put the stack in force."""
+        await self._restart_engine(reload=False)
+        bar = await progress.begin(self.link.server, "Loading the base")
+        try:
+            info = await self.host.loading
+            bar.report(50, info.name)
+            await self.host.follow()
+            bar.report(100)
+        except NeuralForgeError as error:
+            self.host.service.open()
+            self.link.show(Notice("error", str(error)))
+        finally:
+            bar.end()
+
+    async def _restart_engine(self, *, reload: bool = True) -> None:
+        try:
+            base = self.options.base
+            options = await asyncio.to_thread(
+                engine_options, self.settings.engine, base, self.host.home
+            )
+            await self.host.restart(options)
+            if reload:
+                await self._load()
+        except NeuralForgeError as error:
+            self.link.show(Notice("error", f"{error}. The base is left as it was."))
+
+    def _begin_remembering(self) -> None:
+        home, log = self.host.home, self.settings.log
+        loop = asyncio.get_running_loop()
+        if log.enabled:
+
+            def failed(error: NeuralForgeError) -> None:
+                loop.call_soon_threadsafe(self.link.show, Notice("warning", str(error)))
+
+            self.writer = SessionWriter(lambda: Recorder.open(home.session_log, log), failed)
+            self.writer.post(lambda recorder: recorder.log.enforce_limits())
+            self.spawn(self._tick())
+        self.learner = Learner(
+            home,
+            self.settings.learning,
+            self.writer,
+            lambda title, cancel: progress.begin(self.link.server, title, cancel),
+            self.link.show,
+        )
+        if self.writer is not None:
+            self.consent = Consent(self.link, self.writer, self._decided)
+        self.spawn(self.learner.run())
+
+    def _begin_watching(self) -> None:
+        home = self.host.home
+        self._watcher = Watcher(self._files_changed)
+        adapters = Watcher(lambda _: self.spawn(self.host.follow()), recursive=True)
+        try:
+            self._watcher.watch([private_dir(home.profile_dir), private_dir(home.trainer_dir)])
+            adapters.watch([private_dir(home.adapters)])
+        except NeuralForgeError as error:
+            self.link.show(Notice("warning", str(error)))
+        self.spawn(self._watcher.run())
+        self.spawn(adapters.run())
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_SECONDS)
+            assert self.writer is not None
+            due = self.writer.next_due()
+            texts = self.snapshot() if due is not None and due <= time.time() else {}
+            self.writer.post(lambda recorder, texts=texts: recorder.tick(texts))  # type: ignore[misc]
+
+    def snapshot(self) -> dict[str, list[str]]:
+        """The lines of every open document as they are now."""
+        return {uri: list(document.lines) for uri, document in self.documents.items()}
+
+    # documents
+
+    def opened(self, document: Document) -> None:
+        """Follow a document; say once that it is too large."""
+        if document.too_large and document.uri not in self._too_large:
+            self._too_large.add(document.uri)
+            self.link.show(
+                Notice("info", f"{document.uri} is larger than 5 MB: it is not completed.")
+            )
+        path, uri, language = document.path, document.uri, document.language
+        if self.writer is not None and path is not None and not document.left_alone:
+            self.spawn(self._follow(self.writer, uri, Path(path), language))
+
+    async def _follow(self, writer: SessionWriter, uri: str, path: Path, language: str) -> None:
+        place: Place | None = None
+        try:
+            place = await writer.ask(lambda recorder: recorder.opened(uri, path, language))
+        except NeuralForgeError as error:
+            self.link.show(Notice("warning", str(error)))
+        if place is None or place.repository is None or self.consent is None:
+            return
+        if self.settings.learning.enabled:
+            await self.consent.consider(place.repository)
+
+    def before_change(self, document: Document) -> None:
+        """Keep the lines for the record of edits: of the list, not of the text, a copy."""
+        kept = self.writer is not None and document.length <= _SETTLING_LIMIT
+        self._before = list(document.lines) if kept else None
+
+    def changed(self, document: Document, change: Change) -> None:
+        """Follow an edit."""
+        self.host.service.on_change(document, change)
+        if self.learner is not None and not document.left_alone:
+            self.learner.typed()
+        if self.writer is not None:
+            uri, before = document.uri, self._before
+            self.writer.post(lambda recorder: recorder.changed(uri, change, before))
+
+    def saved(self, document: Document) -> None:
+        """Nothing yet: a document is learned from when it is committed."""
+
+    def closed(self, document: Document) -> None:
+        """Forget a document."""
+        self._too_large.discard(document.uri)
+        self.host.service.close(document)
+        if self.writer is not None:
+            uri, lines = document.uri, document.lines
+            self.writer.post(lambda recorder: recorder.closed(uri, "".join(lines)))
+
+    # suggestions
+
+    def sent(self, document: Document, suggestion: Suggestion, trigger: Trigger) -> None:
+        """A suggestion goes to the client: remember it."""
+        if self.writer is None:
+            return
+        offset, position = document.offset(suggestion.position), suggestion.position
+        row = SuggestionRow(
+            id=suggestion.id,
+            created=time.time(),
+            base=suggestion.base,
+            stack=suggestion.stack.digest,
+            stack_json=json.dumps(suggestion.stack.describe()),
+            uri=document.uri,
+            path=None,
+            repository=None,
+            language=document.language,
+            line=position.line,
+            character=position.character,
+            trigger=trigger,
+            prefix_tail=suggestion.prefix[-_EXCERPT:],
+            suffix_head=suggestion.suffix[:_EXCERPT],
+            text=suggestion.text,
+            latency_ms=suggestion.milliseconds,
+            tokens=suggestion.evaluated_tokens,
+        )
+        self.writer.post(lambda recorder: recorder.suggested(row, offset))
+
+    # what others change
+
+    def _decided(self, repository: Path, answer: Answer) -> None:
+        """The user has said whether a repository may be learned from."""
+        if self.learner is None:
+            return
+        if answer == "no":
+            self.learner.repositories.discard(repository)
+            return
+        self.learner.repositories.add(repository)
+        self._watcher.watch(head_folders(repository))
+        self.learner.wake()
+
+    def _files_changed(self, paths: set[Path]) -> None:
+        if self.host.stack_file.path in paths:
+            self.spawn(self.host.follow())
+        if self.learner is None:
+            return
+        if state_file(self.host.home) in paths:
+            self.spawn(self.learner.show_state())
+        if any(path.name == "HEAD" for path in paths):
+            self.learner.wake()

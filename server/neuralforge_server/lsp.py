@@ -1,0 +1,222 @@
+"""The LSP surface: handlers that fetch, delegate and return.
+
+Invariant: no handler computes or waits for a disk, and what a client asks is answered: with no
+suggestion rather than with an error. Knows the protocol's types; what they set off lies in `app`,
+`commands` and `completion`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from importlib.metadata import version
+from typing import Any
+
+from lsprotocol import types
+from pygls.exceptions import JsonRpcException
+from pygls.lsp.server import LanguageServer
+
+from neuralforge_adapters.errors import NeuralForgeError
+from neuralforge_server import commands, transport
+from neuralforge_server.app import App
+from neuralforge_server.client_link import ClientLink
+from neuralforge_server.completion.service import Suggestion
+from neuralforge_server.documents import Document, Position
+from neuralforge_server.errors import CommandError
+from neuralforge_server.protocol import Protocol
+from neuralforge_server.session.rows import Trigger
+from neuralforge_server.settings import parse
+
+logger = logging.getLogger(__name__)
+
+_REQUEST_FAILED, _INVALID_PARAMS = -32803, -32602
+_LABEL = 60
+"""Characters of a suggestion that a completion menu shows."""
+
+
+class Server(LanguageServer):
+    """pygls' server with our protocol and the app behind it."""
+
+    protocol: Protocol
+
+    def __init__(self, app: App) -> None:
+        super().__init__("neuralforge", version("neuralforge"), protocol_cls=Protocol)
+        self.app = app
+        app.attach(ClientLink(self), self.protocol.documents)
+        self.protocol.listener = app
+        self.protocol.execute = self._execute
+        self.protocol.commands = list(commands.COMMANDS)
+        _register(self)
+
+    async def run(self) -> int:
+        """Serve one client until it leaves; returns the exit status."""
+        left: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.protocol.on_exit = lambda code: None if left.done() else left.set_result(code)
+        reading = asyncio.ensure_future(self._read())
+        reading.add_done_callback(lambda _: self.protocol.on_exit(0))
+        code = await left
+        reading.cancel()
+        await self.app.end()
+        if self.protocol.writer is not None:
+            self.protocol.writer.close()
+        return code
+
+    def report_server_error(self, error: Exception, source: Any) -> None:
+        """Errors in handlers are logged; the user could do nothing about them."""
+        logger.error("%s: %s", source, error)
+
+    async def _read(self) -> None:
+        if self.app.options.tcp is None:
+            stdin, stdout = transport.take_stdio()
+            self.protocol.set_writer(transport.PipeWriter(stdout))
+            await transport.read_pipe(stdin, self.protocol.receive)
+            return
+        reader, writer = await transport.accept_one(*self.app.options.tcp, _listening)
+        self.protocol.set_writer(writer)
+        await transport.read_socket(reader, self.protocol.receive)
+
+    async def _execute(self, name: str, arguments: list[Any]) -> Any:
+        try:
+            return await commands.run(self.app, name, arguments)
+        except NeuralForgeError as error:
+            code = _INVALID_PARAMS if isinstance(error, CommandError) else _REQUEST_FAILED
+            data = {"kind": type(error).__name__, "command": name}
+            raise JsonRpcException(str(error), code, data) from error
+
+    async def suggest(
+        self, uri: str, position: types.Position, trigger: Trigger
+    ) -> tuple[Document, Suggestion] | None:
+        """The suggestion at a client's position, remembered as sent."""
+        received, document = self.protocol.received, self.protocol.documents.get(uri)
+        if document is None:
+            return None
+        place = document.position(Position(position.line, position.character))
+        suggestion = await self.app.host.service.complete(document, place)
+        if suggestion is None:
+            return None
+        self.app.sent(document, suggestion, trigger)
+        if suggestion.engine_ms is not None:
+            spent = (time.perf_counter() - received) * 1000
+            self.app.own_ms.append(spent - suggestion.engine_ms)
+        return document, suggestion
+
+
+def _register(server: Server) -> None:
+    server.feature(types.INITIALIZE)(_initialize)
+    server.feature(types.INITIALIZED)(_initialized)
+    server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)(_did_change_configuration)
+    server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION)(_inline_completion)
+    server.feature("textDocument/didShowCompletion")(_did_show)
+    server.feature("textDocument/didPartiallyAcceptCompletion")(_did_partially_accept)
+
+
+def _initialize(ls: Server, params: types.InitializeParams) -> None:
+    """Offer the completion menu where there is no inline completion, or where it is asked for."""
+    ls.app.initial = params.initialization_options
+    text_document = params.capabilities.text_document
+    inline = text_document is not None and text_document.inline_completion is not None
+    wanted = parse(params.initialization_options)[0].completion.popup
+    if not inline or wanted:
+        options = types.CompletionOptions(trigger_characters=list(" .(=,["))
+        ls.feature(types.TEXT_DOCUMENT_COMPLETION, options)(_completion)
+
+
+def _initialized(ls: Server, params: types.InitializedParams) -> None:
+    ls.app.spawn(ls.app.begin())
+
+
+def _did_change_configuration(ls: Server, params: types.DidChangeConfigurationParams) -> None:
+    ls.app.spawn(ls.app.configure(params.settings))
+
+
+async def _inline_completion(
+    ls: Server, params: types.InlineCompletionParams
+) -> list[types.InlineCompletionItem]:
+    invoked = params.context.trigger_kind is types.InlineCompletionTriggerKind.Invoked
+    found = await ls.suggest(
+        params.text_document.uri, params.position, "invoked" if invoked else "automatic"
+    )
+    if found is None:
+        return []
+    document, suggestion = found
+    return [
+        types.InlineCompletionItem(
+            insert_text=suggestion.text,
+            range=_range(document, suggestion),
+            command=_report(suggestion),
+        )
+    ]
+
+
+async def _completion(ls: Server, params: types.CompletionParams) -> types.CompletionList:
+    found = await ls.suggest(params.text_document.uri, params.position, "completion")
+    return types.CompletionList(is_incomplete=True, items=[_item(*found)] if found else [])
+
+
+def _did_show(ls: Server, params: Any) -> None:
+    identifier = _reported_id(params)
+    if ls.app.writer is not None and identifier is not None:
+        ls.app.writer.post(lambda recorder: recorder.shown(identifier))
+
+
+def _did_partially_accept(ls: Server, params: Any) -> None:
+    identifier = _reported_id(params)
+    length = params.get("acceptedLength") if isinstance(params, dict) else None
+    if ls.app.writer is not None and identifier is not None and type(length) is int:
+        texts = ls.app.snapshot()
+        ls.app.writer.post(lambda recorder: recorder.accepted(identifier, length, texts))
+
+
+def _item(document: Document, suggestion: Suggestion) -> types.CompletionItem:
+    label = suggestion.text.strip().splitlines()[0][:_LABEL]
+    return types.CompletionItem(
+        label=label,
+        kind=types.CompletionItemKind.Text,
+        detail="NeuralForge",
+        sort_text="\0",
+        filter_text=_word_before(document, suggestion.position) + suggestion.text,
+        preselect=True,
+        text_edit=types.TextEdit(range=_range(document, suggestion), new_text=suggestion.text),
+        command=_report(suggestion),
+    )
+
+
+def _range(document: Document, suggestion: Suggestion) -> types.Range:
+    start = suggestion.position
+    end = Position(start.line, start.character + suggestion.replaces)
+    first, last = document.to_client(start), document.to_client(end)
+    return types.Range(
+        start=types.Position(first.line, first.character),
+        end=types.Position(last.line, last.character),
+    )
+
+
+def _word_before(document: Document, position: Position) -> str:
+    """What menus filter by: the identifier that ends at the cursor."""
+    left = document.between(Position(position.line, 0), position)
+    start = len(left)
+    while start and (left[start - 1].isalnum() or left[start - 1] == "_"):
+        start -= 1
+    return left[start:]
+
+
+def _report(suggestion: Suggestion) -> types.Command:
+    return types.Command(
+        title="Report acceptance", command=commands.ACCEPTED, arguments=[suggestion.id]
+    )
+
+
+def _reported_id(params: Any) -> str | None:
+    """The suggestion that a custom notification is about: `{item: {command: {arguments}}}`."""
+    try:
+        identifier = params["item"]["command"]["arguments"][0]
+    except (TypeError, KeyError, IndexError):
+        return None
+    return identifier if isinstance(identifier, str) else None
+
+
+def _listening(host: str, port: int) -> None:
+    sys.stderr.write(f"neuralforge: listening on {host}:{port}\n")
+    sys.stderr.flush()

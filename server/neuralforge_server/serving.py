@@ -1,0 +1,41 @@
+"""Starting a server: the engine's process first, so that it loads while the rest is imported.
+
+Knows no protocol: pygls is imported only once the engine is on its way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from neuralforge_adapters.home import Home
+from neuralforge_server.engine.supervisor import Notice
+from neuralforge_server.host import EngineHost, engine_options
+from neuralforge_server.options import ServeOptions
+from neuralforge_server.settings import EngineSettings
+
+
+def serve(options: ServeOptions) -> int:
+    """Serve one editor until it leaves; returns the exit status.
+
+    Raises:
+        BaseFileError, HomeError: the base or the profile of the command line cannot be used.
+        OSError: the TCP address cannot be bound.
+    """
+    return asyncio.run(_serve(options))
+
+
+async def _serve(options: ServeOptions) -> int:
+    early: list[Notice] = []
+    home = Home.find(options.profile)
+    host = EngineHost(
+        engine_options(EngineSettings(), options.base, home), home, options.adapters, early.append
+    )
+    await asyncio.sleep(0)  # lets the engine's process start
+    from neuralforge_server.app import App
+    from neuralforge_server.lsp import Server
+
+    server = Server(App(options, host))
+    host.notify = server.app.link.show
+    for notice in early:
+        server.app.link.show(notice)
+    return await server.run()
