@@ -13,10 +13,10 @@ import time
 from collections import deque
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neuralforge_adapters.errors import NeuralForgeError
-from neuralforge_adapters.home import Home, private_dir
+from neuralforge_adapters.home import DEFAULT_PROFILE, Home, private_dir
 from neuralforge_adapters.trainer_files import state_file
 from neuralforge_server import progress
 from neuralforge_server.client_link import ClientLink
@@ -29,11 +29,14 @@ from neuralforge_server.learning.learner import Learner
 from neuralforge_server.learning.repositories import head_folders
 from neuralforge_server.options import ServeOptions
 from neuralforge_server.protocol import DocumentListener
-from neuralforge_server.recorder import Place, Recorder, SessionWriter
 from neuralforge_server.session.rows import Answer, Trigger
 from neuralforge_server.session.rows import Suggestion as SuggestionRow
+from neuralforge_server.session_writer import SessionWriter
 from neuralforge_server.settings import Settings, parse
 from neuralforge_server.watch import Watcher
+
+if TYPE_CHECKING:
+    from neuralforge_server.recorder import Recorder
 
 logger = logging.getLogger(__name__)
 
@@ -73,9 +76,11 @@ class App(DocumentListener):
         self.link.open()
         pulled = await self.link.configuration()
         self.settings = self._parsed(self.initial if pulled is None else pulled)
-        profile = self.options.profile or self.settings.profile
+        profile = self.options.profile
+        if profile in (None, DEFAULT_PROFILE):
+            profile = self.settings.profile or profile
         try:
-            self.host.home = Home.find(profile or None)
+            self.host.home = Home.find(profile)
         except NeuralForgeError as error:
             self.link.show(Notice("warning", f"{error}; the default profile is used"))
         self.host.service.settings = self.settings.completion
@@ -166,7 +171,12 @@ class App(DocumentListener):
             def failed(error: NeuralForgeError) -> None:
                 loop.call_soon_threadsafe(self.link.show, Notice("warning", str(error)))
 
-            self.writer = SessionWriter(lambda: Recorder.open(home.session_log, log), failed)
+            def make() -> Recorder:
+                from neuralforge_server.recorder import Recorder  # slow to import: on the thread
+
+                return Recorder.open(home.session_log, log)
+
+            self.writer = SessionWriter(make, failed)
             self.writer.post(lambda recorder: recorder.log.enforce_limits())
             self.spawn(self._tick())
         self.learner = Learner(
@@ -218,11 +228,11 @@ class App(DocumentListener):
             self.spawn(self._follow(self.writer, uri, Path(path), language))
 
     async def _follow(self, writer: SessionWriter, uri: str, path: Path, language: str) -> None:
-        place: Place | None = None
         try:
             place = await writer.ask(lambda recorder: recorder.opened(uri, path, language))
         except NeuralForgeError as error:
             self.link.show(Notice("warning", str(error)))
+            return
         if place is None or place.repository is None or self.consent is None:
             return
         if self.settings.learning.enabled:

@@ -21,7 +21,7 @@ from neuralforge_server.app import App
 from neuralforge_server.documents import uri_path
 from neuralforge_server.errors import CommandError
 from neuralforge_server.learning.trigger import Job
-from neuralforge_server.recorder import SessionWriter
+from neuralforge_server.session_writer import SessionWriter
 
 ACCEPTED = "neuralforge.suggestion.accepted"
 

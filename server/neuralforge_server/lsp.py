@@ -107,7 +107,9 @@ def _register(server: Server) -> None:
     server.feature(types.INITIALIZE)(_initialize)
     server.feature(types.INITIALIZED)(_initialized)
     server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)(_did_change_configuration)
-    server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION)(_inline_completion)
+    server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())(
+        _inline_completion
+    )
     server.feature("textDocument/didShowCompletion")(_did_show)
     server.feature("textDocument/didPartiallyAcceptCompletion")(_did_partially_accept)
 

@@ -1,23 +1,18 @@
 """What the server remembers: events of documents and suggestions on their way to the session log.
 
-Invariant: everything here runs on one thread of its own, in the order in which it happened, so
-that the event loop never waits for a disk; what `ask` has answered is committed. Files that are
-excluded, and documents that are no files, leave no trace. Knows no LSP and no engine.
+Invariant: files that are excluded, and documents that are no files, leave no trace. Everything
+here runs on the thread of `session_writer`, in the order in which it happened. Knows no LSP and
+no engine.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
-from neuralforge_adapters.errors import NeuralForgeError
 from neuralforge_server.documents import Change, code_points
 from neuralforge_server.session.exclude import Exclusions, find_repository
 from neuralforge_server.session.log import SessionLog
@@ -27,9 +22,6 @@ from neuralforge_server.session.rows import Limits, SettledEdit, Suggestion
 from neuralforge_server.session.settled import SettledEdits
 from neuralforge_server.settings import LogSettings
 
-logger = logging.getLogger(__name__)
-
-_Result = TypeVar("_Result")
 _REMEMBERED = 256
 """Suggestions whose place is kept for reports that come later."""
 
@@ -194,50 +186,3 @@ class Recorder:
             self.log.record_edit(
                 replace(edit, path=str(place.path), repository=repository, language=place.language)
             )
-
-
-class SessionWriter:
-    """The recorder's thread and its queue."""
-
-    def __init__(
-        self, make: Callable[[], Recorder], on_error: Callable[[NeuralForgeError], None]
-    ) -> None:
-        """`make` opens the log, on the thread; `on_error` is told there what was not written."""
-        self._make = make
-        self._on_error = on_error
-        self._recorder: Recorder | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="session-writer")
-
-    def post(self, work: Callable[[Recorder], object]) -> None:
-        """Do `work` in its turn."""
-        self._thread.submit(self._run, work).add_done_callback(self._report)
-
-    async def ask(self, work: Callable[[Recorder], _Result]) -> _Result:
-        """Do `work` in its turn and wait for what it gives.
-
-        Raises:
-            NeuralForgeError: the log cannot be opened, read or written.
-        """
-        return await asyncio.wrap_future(self._thread.submit(self._run, work))
-
-    def next_due(self) -> float | None:
-        """See `Recorder.next_due`."""
-        return None if self._recorder is None else self._recorder.next_due()
-
-    def close(self) -> None:
-        """Do what is queued, then close the log."""
-        self._thread.shutdown(wait=True)
-        if self._recorder is not None:
-            self._recorder.log.close()
-
-    def _run(self, work: Callable[[Recorder], _Result]) -> _Result:
-        if self._recorder is None:
-            self._recorder = self._make()
-        return work(self._recorder)
-
-    def _report(self, done: Future[object]) -> None:
-        error = done.exception()
-        if isinstance(error, NeuralForgeError):
-            self._on_error(error)
-        elif error is not None:
-            logger.error("an event was not recorded", exc_info=error)

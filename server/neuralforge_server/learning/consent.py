@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from neuralforge_server.client_link import ClientLink
-from neuralforge_server.recorder import SessionWriter
 from neuralforge_server.session.rows import Answer
+from neuralforge_server.session_writer import SessionWriter
 
 _YES, _NO, _LATER = "Yes", "No", "Later"
 _ANSWERS: dict[str | None, Answer] = {_YES: "yes", _NO: "no"}

@@ -34,7 +34,7 @@ from neuralforge_server.learning.repositories import Attempts
 from neuralforge_server.learning.trainer_process import LOG_FILE, arguments, start_trainer
 from neuralforge_server.learning.trigger import Facts, Job, decide, seconds_to_wait
 from neuralforge_server.progress import Bar
-from neuralforge_server.recorder import SessionWriter
+from neuralforge_server.session_writer import SessionWriter
 from neuralforge_server.settings import LearningSettings
 
 _TYPING_SECONDS = 0.1
