@@ -29,16 +29,22 @@ class FrameReader:
 
     def feed(self, data: bytes) -> Iterator[bytes | bytearray]:
         """The bodies that `data` completes. Take each before asking for the next."""
+        self.push(data)
+        while (body := self.take()) is not None:
+            yield body
+
+    def push(self, data: bytes) -> None:
+        """Add bytes."""
         self._buffer += data
-        while True:
-            if self._length is None and not self._find_header():
-                return
+
+    def take(self) -> bytes | bytearray | None:
+        """The next body, None until more bytes have come."""
+        while self._length is not None or self._find_header():
             if self._broken():
                 continue
             assert self._length is not None
-            if len(self._buffer) < self._length:
-                return
-            yield self._take(self._length)
+            return None if len(self._buffer) < self._length else self._cut(self._length)
+        return None
 
     def reject(self, body: bytes | bytearray) -> None:
         """Say that the last body was no JSON: it may have swallowed the next header's beginning."""
@@ -69,7 +75,7 @@ class FrameReader:
         self._scanned = max(self._scanned, end - len(_MARK))
         return False
 
-    def _take(self, length: int) -> bytes | bytearray:
+    def _cut(self, length: int) -> bytes | bytearray:
         self._length = None
         if len(self._buffer) == length:  # the usual case, and no copy of a large document
             body, self._buffer = self._buffer, bytearray()

@@ -6,6 +6,7 @@ live in `documents` alone. Knows JSON-RPC and text synchronisation, no completio
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
@@ -62,19 +63,35 @@ class Protocol(LanguageServerProtocol):
         self.received = 0.0
         """When the newest bytes came, by `time.perf_counter`."""
         self._frames = FrameReader()
+        self._draining = False
         super().__init__(server, converter)
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the client."""
         self.received = time.perf_counter()
-        for body in self._frames.feed(data):
-            try:
-                message = json.loads(body)
-            except (ValueError, RecursionError):
-                logger.warning("a message of %d bytes is no JSON", len(body))
-                self._frames.reject(body)
-                self._refuse(None, _PARSE_ERROR, "the message is no JSON")
-                continue
+        self._frames.push(data)
+        if not self._draining:
+            self._drain()
+
+    def _drain(self) -> None:
+        """Handle one message; the next waits until what this one set off has begun.
+
+        So a request sees its document as it was when the request was sent.
+        """
+        body = self._frames.take()
+        self._draining = body is not None
+        if body is not None:
+            self._decode(body)
+            asyncio.get_running_loop().call_soon(self._drain)
+
+    def _decode(self, body: bytes | bytearray) -> None:
+        try:
+            message = json.loads(body)
+        except (ValueError, RecursionError):
+            logger.warning("a message of %d bytes is no JSON", len(body))
+            self._frames.reject(body)
+            self._refuse(None, _PARSE_ERROR, "the message is no JSON")
+        else:
             self._take(message)
 
     def _take(self, message: Any) -> None:
