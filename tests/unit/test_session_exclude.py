@@ -59,7 +59,15 @@ def test_ordinary_files_are_read_in_a_repository_and_out_of_one(
 ) -> None:
     exclusions = Exclusions()
 
-    for name in ("main.py", "environment.py", "keyboard.c", "docs/secrets/how.md"):
+    for name in (
+        "main.py",
+        "environment.py",
+        "keyboard.c",
+        "docs/secrets/how.md",
+        "credentials/a.py",
+        "credentials.py",
+        ".environment/a.py",
+    ):
         assert not exclusions.is_excluded(repository / name)
         assert not exclusions.is_excluded(tmp_path / "loose" / name)
 
@@ -94,6 +102,12 @@ def test_a_changed_ignore_file_is_read_again(repository: Path) -> None:
     assert not exclusions.is_excluded(target)
 
     write(repository / ".gitignore", "generated.py\n")
+    assert exclusions.is_excluded(target)
+
+    write(repository / ".gitignore", "others.py\n")
+    assert not exclusions.is_excluded(target)
+
+    write(repository / ".gitignore", "generated.*\n")
     assert exclusions.is_excluded(target)
 
     (repository / ".gitignore").unlink()

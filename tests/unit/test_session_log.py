@@ -26,6 +26,7 @@ from neuralforge_server.errors import (
     SessionLogError,
     SessionLogLockedError,
 )
+from neuralforge_server.session import writes
 from neuralforge_server.session.log import SessionLog
 from neuralforge_server.session.owner import own_token
 from neuralforge_server.session.rows import Limits, SettledEdit, Suggestion, new_id
@@ -243,6 +244,9 @@ def test_what_is_learned_from_was_kept_and_consented_to(log: SessionLog, tmp_pat
     lost = recorded(log, text="lost")
     log.record_outcome(lost, "accepted", "client", at=NOW)
     retain(log, lost, 0.2)
+    secret = recorded(log, text='password = "hunter2hunter2"')
+    log.record_outcome(secret, "accepted", "client", at=NOW)
+    retain(log, secret, 1.0)
     early = recorded(log, text="not yet measured")
     log.record_outcome(early, "accepted", "client", at=NOW)
     recorded(log, text="only shown")
@@ -535,7 +539,9 @@ def damage(path: Path, first_page: int = 2, pages: int = 1) -> None:
 def closed_log(path: Path, rows: int) -> None:
     with SessionLog.open(path) as log:
         for number in range(rows):
-            recorded(log, text=f"row number {number} " * 20, created=NOW + number)
+            identifier = recorded(log, text=f"row number {number} " * 20, created=NOW + number)
+            log.record_outcome(identifier, "accepted", "client", at=NOW + number)
+            log.record_edit(edit(dismissed_id=identifier))
         log.set_consent(path.parent, "no")
 
 
@@ -570,7 +576,7 @@ def test_damage_found_while_running_is_survived(
 ) -> None:
     monkeypatch.setattr("neuralforge_server.session.database.CHECKED_AT_OPEN_BYTES", 0)
     closed_log(path, 300)
-    schema_pages = 14
+    schema_pages = 16
     damage(path, first_page=schema_pages, pages=path.stat().st_size // 4096 - schema_pages)
 
     with SessionLog.open(path) as log:
@@ -581,6 +587,20 @@ def test_damage_found_while_running_is_survived(
         assert len(log.notices) == 1
         assert identifier in {row.id for row in log.show(1000)}
         assert log.verify() == []
+
+
+def test_a_second_log_in_one_process_takes_no_lock_from_the_first(path: Path) -> None:
+    code = CHILD + textwrap.dedent("""
+        with SessionLog.open(Path(sys.argv[1])) as log:
+            log.record_suggestion(another())
+            print(*(row.text for row in log.show(9)), sep="|")
+    """)
+    with SessionLog.open(path) as log:
+        SessionLog.open(path).close()
+        run_child(code, str(path))  # would remove the write-ahead log if it seemed unused
+        recorded(log, text="written by the first")
+
+        assert "written by the first" in run_child(code, str(path)).stdout.split("|")
 
 
 def test_what_is_written_while_another_replaces_the_file_lands_in_the_new_one(
@@ -595,6 +615,22 @@ def test_what_is_written_while_another_replaces_the_file_lands_in_the_new_one(
 
         assert {row.text for row in one.show(9)} == {"by the other", "after"}
         assert {row.text for row in other.show(9)} == {"by the other", "after"}
+
+
+def test_a_write_into_a_file_that_is_moved_away_meanwhile_is_done_again(path: Path) -> None:
+    made = suggestion()
+
+    def write(database: Any) -> None:
+        database["suggestions"].insert(writes.suggestion_row(made), ignore=True)
+        for suffix in ("-wal", "-shm", ""):
+            file = path.with_name(f"{path.name}{suffix}")
+            if not path.with_name(f"aside.db{suffix}").exists():
+                file.rename(path.with_name(f"aside.db{suffix}"))
+
+    with SessionLog.open(path) as log:
+        log._write(write)
+
+        assert [row.id for row in log.show(9)] == [made.id]
 
 
 def test_a_tiny_disk_is_named_and_the_old_rows_stand(log: SessionLog) -> None:

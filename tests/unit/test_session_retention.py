@@ -265,6 +265,19 @@ def test_a_formatter_that_sends_the_whole_file_costs_nothing(
     assert measured(log)[30] == (1.0, "open")
 
 
+def test_a_replaced_file_that_has_it_twice_does_not_tell(
+    log: SessionLog, tracker: RetentionTracker
+) -> None:
+    tracker.accepted(accept(log), URI, len(BEFORE), ACCEPTED, NOW)
+    old = BEFORE + ACCEPTED + AFTER
+    replaced = f"{BEFORE}{ACCEPTED}\n    {ACCEPTED}{AFTER * 10}"
+    tracker.edited(URI, 0, len(old), replaced)
+
+    tracker.due(NOW + 30, lambda _: replaced)
+
+    assert measured(log)[30] == (None, "unknown")
+
+
 def test_closing_measures_all_that_is_left(log: SessionLog, tracker: RetentionTracker) -> None:
     tracker.accepted(accept(log), URI, len(BEFORE), ACCEPTED, NOW)
     text = BEFORE + ACCEPTED + AFTER

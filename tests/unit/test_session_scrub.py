@@ -27,7 +27,7 @@ SECRETS = {
     "shell": ("export API_KEY=abcd1234efgh", "abcd1234efgh"),
     "yaml": ("  password: Tr0ub4dor", "Tr0ub4dor"),
     "aws": ("key = 'AKIAIOSFODNN7EXAMPLE'", "AKIAIOSFODNN7EXAMPLE"),
-    "github": ("token: ghp_" + "a1B2c3D4e5F6" * 3, "a1B2c3D4e5F6"),
+    "github": ("use(ghp_" + "a1B2c3D4e5F6" * 3 + ")", "a1B2c3D4e5F6"),
     "url": ("postgres://bob:hunter2@db.example/x", "hunter2"),
     "url with signs in the password": ("amqp://bob:p@ss!w0rd$@mq.example", "w0rd"),
     "ado": ("Server=db;User=bob;Password=hunter2;", "hunter2"),

@@ -3,7 +3,7 @@
 Invariant: a connection handed out is to a sound database of the newest schema, readable by
 its owner only, on which a committed transaction survives a kill and a power cut. A damaged
 file is never deleted: it is set aside under a new name, and what can be read of it is carried
-over. Knows the tables only as names to carry over.
+over. Knows no table.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from neuralforge_server.errors import (
     SessionLogReadOnlyError,
 )
 from neuralforge_server.session.migrations import upgrade
+from neuralforge_server.session.salvage import salvage
 
 logger = logging.getLogger(__name__)
 
-TABLES = ("suggestions", "retention", "edits", "consents")  # parents before children
 SUFFIXES = ("-wal", "-shm")
 CHECKED_AT_OPEN_BYTES = 16_000_000
 """A larger file is only checked whole after a read or write has found damage."""
@@ -111,10 +111,7 @@ def translated(error: sqlite3.Error | OSError, path: Path) -> SessionLogError:
             "or shrink it with `neuralforge log purge --older-than-days 30`"
         )
     if code in _CORRUPT:
-        return SessionLogCorruptError(
-            f"the session log {path} is damaged and could not be set aside ({error}); "
-            "close every editor that uses NeuralForge, move the file away and start again"
-        )
+        return _stuck(path, error)
     return SessionLogError(f"the session log {path} failed: {error}; run `neuralforge doctor`")
 
 
@@ -122,6 +119,13 @@ def _read_only(path: Path, error: Exception) -> SessionLogReadOnlyError:
     return SessionLogReadOnlyError(
         f"the session log {path} cannot be opened for writing ({error}); make the file and its "
         "folder writable, or set NEURALFORGE_HOME to another folder"
+    )
+
+
+def _stuck(path: Path, error: Exception) -> SessionLogCorruptError:
+    return SessionLogCorruptError(
+        f"the session log {path} is damaged and could not be set aside ({error}); "
+        "close every editor that uses NeuralForge, move the file away and start again"
     )
 
 
@@ -168,7 +172,10 @@ def _connect(path: Path, busy_timeout_s: float, distrust: bool, notice: str | No
 
 def _make_private(path: Path) -> None:
     """Create the file as its owner's alone, before SQLite does; -wal and -shm copy its mode."""
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    with contextlib.suppress(FileExistsError):
+        # never opened where it exists: closing it again would drop the locks that another
+        # connection of this process holds (POSIX; sqlite.org/howtocorrupt.html, 2.2)
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     if os.name != "nt":  # there the user's own folder is private by its access list
         for file in (path, *(Path(f"{path}{suffix}") for suffix in SUFFIXES)):
             with contextlib.suppress(FileNotFoundError):
@@ -205,7 +212,7 @@ def _check(connection: sqlite3.Connection) -> None:
 def _start_over(path: Path, busy_timeout_s: float) -> Opened:
     aside = _set_aside(path)
     opened = _connect(path, busy_timeout_s, False, None)
-    carried = _salvage(aside, opened.database)
+    carried = salvage(aside, opened.database)
     notice = (
         f"the session log {path} was damaged; it is kept as {aside}, {carried} of its rows were "
         "carried over into a new log; `neuralforge log purge` deletes the damaged file"
@@ -221,27 +228,11 @@ def _set_aside(path: Path) -> Path:
         for extra in ("", *(f"-{number}" for number in range(1, 1000)))
     )
     aside = next(candidate for candidate in candidates if not candidate.exists())
-    # the database last: a write-ahead log must never be left beside a new database
-    for suffix in (*SUFFIXES, ""):
-        with contextlib.suppress(FileNotFoundError):
-            Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
+    try:
+        # the database last: a write-ahead log must never be left beside a new database
+        for suffix in (*SUFFIXES, ""):
+            with contextlib.suppress(FileNotFoundError):
+                Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
+    except OSError as error:  # on Windows as long as any program has it open
+        raise _stuck(path, error) from error
     return aside
-
-
-def _salvage(aside: Path, database: Database) -> int:
-    """Copy every row that can still be read; returns how many."""
-    with contextlib.closing(sqlite3.connect(aside)) as damaged, database.atomic():
-        for table in TABLES:
-            for order in ("ASC", "DESC"):  # up to the damage from either end
-                for row in _readable(damaged, table, order):
-                    with contextlib.suppress(sqlite3.IntegrityError):
-                        database[table].insert(row, ignore=True)
-        return sum(database[table].count for table in TABLES)
-
-
-def _readable(damaged: sqlite3.Connection, table: str, order: str) -> Iterator[dict[str, object]]:
-    with contextlib.suppress(sqlite3.Error):
-        cursor = damaged.execute(f"SELECT * FROM {table} ORDER BY rowid {order}")  # noqa: S608
-        names = [column[0] for column in cursor.description]
-        for row in cursor:
-            yield dict(zip(names, row, strict=True))

@@ -44,18 +44,15 @@ SECRET_FILES = (
     ".dockercfg",
     ".vault-token",
     "credentials",
-    "credentials.*",
-    "secrets.*",
+    *(
+        f"{name}.{kind}"
+        for name in ("credentials", "secret", "secrets")
+        for kind in ("json", "yaml", "yml", "toml", "ini", "xml", "csv", "txt", "db")
+    ),
     "*service-account*.json",
-    ".ssh/",
-    ".gnupg/",
-    ".aws/",
-    ".azure/",
-    ".kube/",
-    ".docker/config.json",
-    ".git/",
 )
-"""gitignore patterns of files that hold secrets by their nature."""
+"""Names (gitignore patterns) of files that hold secrets by their nature."""
+SECRET_FOLDERS = frozenset({".ssh", ".gnupg", ".aws", ".azure", ".kube", ".docker", ".git"})
 
 
 class Exclusions:
@@ -66,7 +63,8 @@ class Exclusions:
 
         They are matched against the path inside the repository and against the absolute path.
         """
-        self._own = GitIgnoreSpec.from_lines(_folded([*SECRET_FILES, *patterns]))
+        self._secret_files = GitIgnoreSpec.from_lines(SECRET_FILES)
+        self._own = GitIgnoreSpec.from_lines(pattern.casefold() for pattern in patterns)
         self._ignore_files: dict[Path, tuple[tuple[int, int], GitIgnoreSpec | None]] = {}
 
     def is_excluded(self, path: Path) -> bool:
@@ -78,10 +76,16 @@ class Exclusions:
         return any(self._is_excluded(place) for place in {absolute, absolute.resolve()})
 
     def _is_excluded(self, path: Path) -> bool:
+        # in lower case, since `.ENV` is the same file on the file systems of two platforms
+        folders, name = path.parts[:-1], path.name.casefold()
+        if SECRET_FOLDERS & {folder.casefold() for folder in folders}:
+            return True
+        if self._secret_files.match_file(name):
+            return True
         root = find_repository(path)
         whole = path.relative_to(path.anchor).as_posix()
         names = {whole} if root is None else {whole, path.relative_to(root).as_posix()}
-        if any(self._own.match_file(name.casefold()) for name in names):
+        if any(self._own.match_file(place.casefold()) for place in names):
             return True
         return root is not None and self._is_git_ignored(root, path)
 
@@ -172,8 +176,3 @@ def _read_line(file: Path) -> str | None:
             return stream.readline(4096)
     except OSError:
         return None
-
-
-def _folded(patterns: Iterable[str]) -> list[str]:
-    """Lower case, since `.ENV` and `Id_Rsa` hold the same on the file systems of two platforms."""
-    return [pattern.casefold() for pattern in patterns]
