@@ -11,7 +11,7 @@ from sqlite_utils import Database
 from neuralforge_server.session.log import SessionLog
 from neuralforge_server.session.migrations import MIGRATIONS, upgrade
 
-STEPS = ["m001_suggestions", "m002_edits", "m003_consents"]
+STEPS = ["m001_suggestions", "m002_retention", "m003_edits", "m004_consents"]
 
 ROW = {
     "id": "one", "created": 1.0, "base": "b", "stack": "s", "stack_json": "[]", "uri": "file:///a",
@@ -63,12 +63,12 @@ def test_a_step_that_fails_leaves_the_old_schema(
     start["suggestions"].insert(ROW)
     before = schema(path)
 
-    def m004_fails(target: Database) -> None:
+    def m005_fails(target: Database) -> None:
         target.conn.execute("CREATE TABLE half_done (id)")
         target.conn.execute("SELECT no_such_function()")
 
     monkeypatch.setattr(MIGRATIONS, "_migrations", list(MIGRATIONS._migrations))
-    MIGRATIONS()(m004_fails)
+    MIGRATIONS()(m005_fails)
     with pytest.raises(sqlite3.OperationalError):
         upgrade(start)
     start.close()

@@ -38,7 +38,7 @@ def _step(function: Callable[[Database], None]) -> Callable[[Database], None]:
 
 @_step
 def m001_suggestions(database: Database) -> None:
-    """Suggestions, and how much of the accepted ones was retained."""
+    """Suggestions, and what became of them."""
     database.conn.execute(
         """
         CREATE TABLE suggestions (
@@ -72,6 +72,12 @@ def m001_suggestions(database: Database) -> None:
         )
         """
     )
+    database.conn.execute("CREATE INDEX suggestions_created ON suggestions(created)")
+
+
+@_step
+def m002_retention(database: Database) -> None:
+    """How much of an accepted suggestion stood at each deadline."""
     database.conn.execute(
         """
         CREATE TABLE retention (
@@ -88,12 +94,11 @@ def m001_suggestions(database: Database) -> None:
         )
         """
     )
-    database.conn.execute("CREATE INDEX suggestions_created ON suggestions(created)")
     database.conn.execute("CREATE INDEX retention_pending ON retention(due) WHERE how IS NULL")
 
 
 @_step
-def m002_edits(database: Database) -> None:
+def m003_edits(database: Database) -> None:
     """Settled edits, and the suggestion that one was written instead of."""
     database.conn.execute(
         """
@@ -119,7 +124,7 @@ def m002_edits(database: Database) -> None:
 
 
 @_step
-def m003_consents(database: Database) -> None:
+def m004_consents(database: Database) -> None:
     """The one answer per repository to whether it may be learned from."""
     database.conn.execute(
         """
