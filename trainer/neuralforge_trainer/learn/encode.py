@@ -7,6 +7,7 @@ the end token. Pure; knows no model.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from neuralforge_adapters.fim import Window, heal, layout
@@ -66,6 +67,6 @@ class Encoder:
         return before[max(0, len(before) + len(after) - room) :], after
 
 
-def encode_all(encoder: Encoder, samples: list[Sample]) -> list[Encoded]:
+def encode_all(encoder: Encoder, samples: Iterable[Sample]) -> list[Encoded]:
     """The samples that can be encoded, in order."""
     return [encoded for sample in samples if (encoded := encoder.encode(sample)) is not None]

@@ -12,19 +12,18 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from neuralforge_adapters.errors import HomeError
 from neuralforge_trainer.errors import TrainingDivergedError
 from neuralforge_trainer.learn.checkpoints import latest_complete, mark_complete
 from neuralforge_trainer.learn.encode import Encoded
 from neuralforge_trainer.learn.ewc import EwcPenalty
 from neuralforge_trainer.learn.lora import save_lora
-
-Arm = Literal["none", "replay", "ewc", "both"]
-"""What guards against forgetting."""
 
 _MOST_BAD_BATCHES = 3
 """Batches in a row without a finite loss or gradient, after which the run ends."""
@@ -43,6 +42,8 @@ class RunSettings:
     checkpoint_steps: int
     time_budget: float
     """Seconds after which the run ends early; 0 for none."""
+    half_precision: bool = False
+    """Compute in bfloat16; the LoRA's weights stay float32."""
     tensorboard: bool = False
 
 
@@ -131,8 +132,15 @@ class PersonalTrainer(Trainer):  # type: ignore[misc]
         save_lora(self.model, Path(output_dir or self.args.output_dir))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        mark_complete(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        try:
+            super()._save_checkpoint(model, trial)
+            mark_complete(folder)
+        except (OSError, RuntimeError, SafetensorError) as error:  # torch raises the second
+            raise HomeError(
+                f"cannot write the checkpoint {folder}: {error}; free some room and train again: "
+                "it goes on from the one before"
+            ) from error
 
 
 class _Guard(TrainerCallback):  # type: ignore[misc]
@@ -195,6 +203,7 @@ def _arguments(folder: Path, settings: RunSettings, device: torch.device) -> Any
     return TrainingArguments(
         output_dir=str(folder),
         use_cpu=device.type == "cpu",
+        bf16=settings.half_precision,
         per_device_train_batch_size=settings.micro_batch,
         gradient_accumulation_steps=settings.accumulation,
         num_train_epochs=1,

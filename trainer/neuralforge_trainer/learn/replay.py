@@ -15,6 +15,7 @@ import json
 import os
 import random
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -118,6 +119,10 @@ class ReplayBuffer:
         with self._explained():
             self._connection.execute("VACUUM")  # what was purged must not linger in free pages
         return int(held - len(keep))
+
+    def expire(self, days: float) -> int:
+        """Forget what is older than so many days; returns how many samples went."""
+        return self.purge(before=time.time() - days * 86_400)
 
     def _forget_counts(
         self, state: dict[str, Any], repository: str | None, before: float | None, gone: int

@@ -1,0 +1,131 @@
+"""`python -P -m neuralforge_trainer`: one training job, as its own process.
+
+Invariant: the exit status is 0 for a job that ended as it should (published, refused by the gate,
+nothing new, cancelled), 1 for a failure that has a message, 2 for arguments that cannot be used,
+3 for another trainer at work. The home and the profile come from the environment. Knows no
+server; a killed job goes on when it is started again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from neuralforge_adapters.errors import NeuralForgeError
+from neuralforge_adapters.home import Home
+from neuralforge_adapters.trainer_files import TrainerState
+from neuralforge_trainer.errors import JobError, TrainerBusyError
+from neuralforge_trainer.job import Outcome, run_job
+from neuralforge_trainer.settings import Job, JobSettings, make_settings, read_job
+
+_SETTING_FLAGS: dict[str, Callable[[str], Any]] = {
+    "arm": str,
+    "quiet_seconds": float,
+    "epochs": int,
+    "learning_rate": float,
+    "max_samples": int,
+    "threads": int,
+    "time_budget": float,
+    "seed": int,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the job that the arguments name; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        job = _job(options)
+    except JobError as error:
+        print(f"neuralforge_trainer: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    try:
+        with _listener(options.json) as listener:
+            outcome = run_job(Home.find(), job, listener)
+    except NeuralForgeError as error:
+        print(f"neuralforge_trainer: {error}", file=sys.stderr)  # noqa: T201
+        return 3 if isinstance(error, TrainerBusyError) else 1
+    except Exception:
+        logging.exception("neuralforge_trainer: the job failed")
+        return 1
+    _print_outcome(outcome, options.json)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -P -m neuralforge_trainer",
+        description="Train the personal adapter once.",
+        epilog="Example: python -P -m neuralforge_trainer --from-git .",
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("job", nargs="?", type=Path, help="a job as JSON; no other flag but --json")
+    source.add_argument("--from-git", type=Path, metavar="PATH", help="learn from a repository")
+    source.add_argument("--session", action="store_true", help="learn from the session log")
+    parser.add_argument("--author", help="whose commits (default: your git identity)")
+    parser.add_argument("--all", action="store_true", help="also what was trained before")
+    parser.add_argument("--base", type=Path, metavar="GGUF", help="default: the embedded base")
+    parser.add_argument("--foreground", action="store_true", help="use all cores")
+    parser.add_argument("--json", action="store_true", help="print JSON lines")
+    defaults = JobSettings()
+    for name, kind in _SETTING_FLAGS.items():
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=kind, help=f"default: {getattr(defaults, name)}"
+        )
+    return parser
+
+
+def _job(options: argparse.Namespace) -> Job:
+    if options.job is not None:
+        return read_job(options.job)
+    chosen = {n: getattr(options, n) for n in _SETTING_FLAGS if getattr(options, n) is not None}
+    return Job(
+        repository=options.from_git,
+        author=options.author,
+        everything=options.all,
+        base=options.base,
+        foreground=options.foreground,
+        settings=make_settings(chosen),
+    )
+
+
+@contextmanager
+def _listener(as_json: bool) -> Iterator[Callable[[TrainerState], None]]:
+    """Shows states: JSON lines, or a progress bar on stderr."""
+    if as_json:
+        yield lambda state: _print_json({"state": asdict(state)})
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("collecting", total=100)
+        yield lambda state: progress.update(task, description=state.state, completed=state.percent)
+
+
+def _print_outcome(outcome: Outcome, as_json: bool) -> None:
+    if as_json:
+        _print_json({"outcome": asdict(outcome)})
+        return
+    named = f" {outcome.version}" if outcome.version else ""
+    print(f"{outcome.result}{named}: {outcome.message}")  # noqa: T201
+    for row in outcome.gate.rows if outcome.gate else ():
+        print(  # noqa: T201
+            f"  {row.system:9} {row.items:8} EM {row.em:6.1%}  ES {row.es:6.1%}  "
+            f"perplexity {row.perplexity:7.2f}  (n {row.count})"
+        )
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value), flush=True)  # noqa: T201 - the result of --json
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""How the trainer behaves towards its user: one at a time, at low priority, still while they type.
+
+Invariant: while the lock is held no other trainer of this user runs, whatever kills this one;
+work goes on only through `Pace.wait`, which returns when nobody types and nothing is ordered
+against it. Knows no training.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import psutil
+from filelock import FileLock, Timeout
+
+from neuralforge_adapters.home import Home, private_dir
+from neuralforge_adapters.trainer_files import (
+    State,
+    TrainerState,
+    lock_file,
+    read_control,
+    read_state,
+    seconds_since_typing,
+    write_state,
+)
+from neuralforge_trainer.errors import TrainerBusyError, TrainingStoppedError
+
+_POLL_SECONDS = 0.05
+_WRITE_SECONDS = 0.2
+"""Progress within one state is written at most once in so many seconds."""
+_NICE = 10
+
+
+@contextmanager
+def only_trainer(home: Home) -> Iterator[None]:
+    """Be this user's trainer; the lock goes with the process.
+
+    Raises:
+        TrainerBusyError: another one is at work.
+    """
+    lock = FileLock(lock_file(home), mode=0o600)
+    private_dir(home.trainer_dir)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        other = read_state(home)
+        who = f" (process {other.pid}, on {other.job})" if other else ""
+        raise TrainerBusyError(
+            f"another trainer is at work{who}; wait for it, or stop it with "
+            "`neuralforge train --cancel`"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def lower_priority() -> None:
+    """Give way to everything else on the machine, as far as the platform knows how."""
+    process = psutil.Process()
+    with contextlib.suppress(psutil.Error, OSError, AttributeError):
+        if sys.platform == "win32":
+            process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
+        elif process.nice() < _NICE:
+            process.nice(_NICE)
+    with contextlib.suppress(psutil.Error, OSError, AttributeError):  # macOS has no ionice
+        if sys.platform == "win32":
+            process.ionice(psutil.IOPRIO_LOW)
+        elif sys.platform == "linux":
+            process.ionice(psutil.IOPRIO_CLASS_IDLE)
+
+
+class Reporter:
+    """Writes the trainer's state, and tells `listener` of every change."""
+
+    def __init__(self, home: Home, job: str, listener: Callable[[TrainerState], None]) -> None:
+        self._home = home
+        self._listener = listener
+        self._written = 0.0
+        self.state = TrainerState(os.getpid(), time.time(), job, "collecting")
+
+    def enter(
+        self,
+        state: State,
+        message: str = "",
+        percent: int | None = None,
+        version: str | None = None,
+    ) -> None:
+        """Say that another part of the work has begun, or that it has ended."""
+        percent = self.state.percent if percent is None else percent
+        self._show(
+            replace(self.state, state=state, message=message, percent=percent, version=version)
+        )
+
+    def advance(self, step: int, steps: int, percent: int) -> None:
+        """Say how far the present part is."""
+        changed = replace(self.state, step=step, steps=steps, percent=percent)
+        if time.monotonic() - self._written >= _WRITE_SECONDS:
+            self._show(changed)
+        else:
+            self.state = changed
+
+    def _show(self, state: TrainerState) -> None:
+        self.state = replace(state, seconds=round(time.time() - state.started, 1))
+        self._written = time.monotonic()
+        write_state(self._home, self.state)
+        self._listener(self.state)
+
+
+class Pace:
+    """Asked before every small piece of work."""
+
+    def __init__(self, home: Home, quiet_seconds: float, reporter: Reporter) -> None:
+        """`quiet_seconds`: how long nobody must have typed."""
+        self._home = home
+        self._quiet = quiet_seconds
+        self._reporter = reporter
+        self._first = read_control(home).sequence
+
+    def wait(self) -> None:
+        """Return as soon as work may go on.
+
+        Raises:
+            TrainingStoppedError: "cancel" or "skip" was ordered since this trainer began.
+        """
+        reason = self._hindrance()
+        if not reason:
+            return
+        before = self._reporter.state
+        self._reporter.enter("paused", reason)
+        while self._hindrance():
+            time.sleep(_POLL_SECONDS)
+        self._reporter.enter(before.state, before.message)
+
+    def _hindrance(self) -> str:
+        """Why to wait, empty where there is no reason."""
+        order = read_control(self._home)
+        if order.sequence > self._first and order.command in ("cancel", "skip"):
+            raise TrainingStoppedError(
+                f"stopped by `{order.command}`", skip=order.command == "skip"
+            )
+        if order.command == "pause":
+            return "paused by command; `neuralforge train --resume` goes on"
+        return "waiting while you type" if seconds_since_typing(self._home) < self._quiet else ""

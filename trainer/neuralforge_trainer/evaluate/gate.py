@@ -1,0 +1,235 @@
+"""The first gate: may a candidate take the current version's place?
+
+Both are measured by the engine that will serve them, in evaluation mode, on the user's newest
+held-out lines and on general code. Promoted is a candidate that finds the held-out lines
+likelier, completes them no worse, and has not lost more general code than the stated margins.
+
+Invariant: the same files, items and threads give the same report. Differences are judged by the
+paired bootstrap clustered by commit. Knows no training and no store.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from neuralforge_adapters.base import Base
+from neuralforge_adapters.fim import Window
+from neuralforge_adapters.stack import ResolvedStack
+from neuralforge_server.engine.client import EngineClient
+from neuralforge_server.engine.protocol import CompleteRequest, ScoreRequest
+from neuralforge_trainer.evaluate.heldout import Item
+from neuralforge_trainer.evaluate.metrics import (
+    Difference,
+    edit_similarity,
+    exact_match,
+    paired_bootstrap,
+    perplexity,
+)
+
+_CONTEXT = 1536
+"""Tokens: the served window and an answer."""
+_LONGEST_ANSWER = 64
+
+
+@dataclass(frozen=True)
+class Margins:
+    """How much worse a candidate may be."""
+
+    general_perplexity: float = 0.03
+    """Relative rise of the perplexity on general code."""
+    exact_match: float = 0.05
+    """Absolute fall of EM, on held-out and on general code; one whose 95 % interval lies below
+    zero is refused in any case."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one system made of one item."""
+
+    exact: bool
+    similarity: float
+    nll: float
+    """Nats over the item's tokens."""
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system on one set of items."""
+
+    system: str
+    items: str
+    count: int
+    em: float
+    es: float
+    perplexity: float
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """The decision, why, and the measurements behind it."""
+
+    promote: bool
+    reason: str
+    rows: tuple[Row, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for manifests and JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Exam:
+    """What candidates are asked."""
+
+    heldout: Sequence[Item]
+    general: Sequence[Item]
+
+
+def judge(
+    base: Base,
+    exam: Exam,
+    current: ResolvedStack,
+    candidate: ResolvedStack,
+    *,
+    margins: Margins = Margins(),
+    threads: int | None = None,
+    pace: Callable[[float], None] = lambda share: None,
+) -> GateReport:
+    """Measure `current` and `candidate`, and decide.
+
+    `pace` is told the share done before every item, and may wait or raise.
+
+    Raises:
+        AdapterError: the candidate cannot be loaded; it is not to be published.
+        EngineError: the engine failed.
+    """
+    items = [*exam.heldout, *exam.general]
+    answers: list[list[Answer]] = []
+    with EngineClient(base, context=_CONTEXT, threads=threads) as engine:
+        for turn, stack in enumerate((current, candidate)):
+            engine.set_stack(stack)
+            answers.append([])
+            for number, item in enumerate(items):
+                pace((turn + number / len(items)) / 2)
+                answers[-1].append(ask(engine, item))
+    return decide(exam, answers[0], answers[1], margins)
+
+
+def ask(engine: EngineClient, item: Item) -> Answer:
+    """One item, completed and scored."""
+    prefix, suffix = Window().cut_text(item.prefix, item.suffix)
+    request = CompleteRequest(prefix, suffix, max_tokens=_LONGEST_ANSWER, evaluation=True)
+    text = engine.complete(request).text
+    score = engine.score(ScoreRequest(prefix, suffix, item.expected))
+    return Answer(
+        exact_match(item.expected, text),
+        edit_similarity(item.expected, text),
+        score.nll,
+        score.tokens,
+    )
+
+
+def decide(
+    exam: Exam, current: Sequence[Answer], candidate: Sequence[Answer], margins: Margins
+) -> GateReport:
+    """The decision from both systems' answers to the held-out, then the general items."""
+    cut = len(exam.heldout)
+    rows = tuple(
+        _row(system, name, part)
+        for system, answers in (("current", current), ("candidate", candidate))
+        for name, part in (("held-out", answers[:cut]), ("general", answers[cut:]))
+        if part
+    )
+    objection = (
+        _not_finite(candidate)
+        or _no_gain(exam.heldout, current[:cut], candidate[:cut], margins)
+        or _loss(exam.general, current[cut:], candidate[cut:], margins)
+    )
+    return GateReport(not objection, objection or _gain(rows), rows)
+
+
+def _not_finite(candidate: Sequence[Answer]) -> str:
+    bad = sum(not math.isfinite(answer.nll) for answer in candidate)
+    return f"the candidate answers {bad} items with NaN or infinity" if bad else ""
+
+
+def _no_gain(
+    items: Sequence[Item], current: Sequence[Answer], candidate: Sequence[Answer], margins: Margins
+) -> str:
+    if not items:
+        return "there is no held-out line to measure on"
+    before, after = _perplexity(current), _perplexity(candidate)
+    if after >= before:
+        return f"held-out lines became no likelier: perplexity {before:.3f} to {after:.3f}"
+    return _em_loss("held-out", items, current, candidate, margins)
+
+
+def _loss(
+    items: Sequence[Item], current: Sequence[Answer], candidate: Sequence[Answer], margins: Margins
+) -> str:
+    if not items:
+        return ""
+    before, after = _perplexity(current), _perplexity(candidate)
+    if after > before * (1 + margins.general_perplexity):
+        return (
+            f"general code became less likely: perplexity {before:.3f} to {after:.3f}, more than "
+            f"the margin of {margins.general_perplexity:.0%}"
+        )
+    return _em_loss("general", items, current, candidate, margins)
+
+
+def _em_loss(
+    name: str,
+    items: Sequence[Item],
+    current: Sequence[Answer],
+    candidate: Sequence[Answer],
+    margins: Margins,
+) -> str:
+    difference = _em_difference(items, current, candidate)
+    if difference.mean < -margins.exact_match or difference.high < 0:
+        return (
+            f"exact match on {name} code fell by {-difference.mean:.1%} (95 % interval "
+            f"{difference.low:+.1%} to {difference.high:+.1%})"
+        )
+    return ""
+
+
+def _em_difference(
+    items: Sequence[Item], current: Sequence[Answer], candidate: Sequence[Answer]
+) -> Difference:
+    return paired_bootstrap(
+        [float(answer.exact) for answer in candidate],
+        [float(answer.exact) for answer in current],
+        [item.commit for item in items],
+    )
+
+
+def _gain(rows: Sequence[Row]) -> str:
+    by_name = {(row.system, row.items): row for row in rows}
+    before, after = by_name["current", "held-out"], by_name["candidate", "held-out"]
+    return (
+        f"held-out EM {before.em:.1%} to {after.em:.1%}, perplexity {before.perplexity:.2f} to "
+        f"{after.perplexity:.2f}; general code within the margins"
+    )
+
+
+def _row(system: str, name: str, answers: Sequence[Answer]) -> Row:
+    count = len(answers)
+    return Row(
+        system=system,
+        items=name,
+        count=count,
+        em=sum(answer.exact for answer in answers) / count,
+        es=sum(answer.similarity for answer in answers) / count,
+        perplexity=_perplexity(answers),
+    )
+
+
+def _perplexity(answers: Sequence[Answer]) -> float:
+    return perplexity(
+        sum(answer.nll for answer in answers), sum(answer.tokens for answer in answers)
+    )

@@ -1,0 +1,73 @@
+"""General code to measure forgetting on, and to rehearse: the running interpreter's own library.
+
+Invariant: the same interpreter gives the same items; the files that are measured on are never
+rehearsed. Nothing is shipped and nothing fetched. Knows no model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+from neuralforge_trainer.evaluate.heldout import Item
+from neuralforge_trainer.samples.fim import LEAST_VISIBLE, random_cut, text_span
+from neuralforge_trainer.samples.lines import line_spans, visible
+from neuralforge_trainer.samples.sample import Sample
+
+_LEAST_LINES = 40
+_MOST_BYTES = 200_000
+_NOT_TYPICAL = ("site-packages", "test", "idlelib", "encodings")  # foreign, or generated
+_MEASURED = 2  # one file of so many is for measuring
+
+
+def general_items(count: int, seed: int = 0) -> list[Item]:
+    """Up to `count` lines' ends of the library's measuring files, one a file.
+
+    Empty where the interpreter comes without its library's source.
+    """
+    return [
+        Item(path.name, "python", text[:cut], text[cut:end], text[end:], path.name, 0.0)
+        for path, text, cut, end in _places(count, seed, measured=True)
+    ]
+
+
+def general_samples(count: int, seed: int = 0) -> list[Sample]:
+    """Up to `count` samples of the library's other files, one a file."""
+    return [
+        Sample(text[:cut], text[cut:end], text[end:], "python", path.name, "", 0.0, "file")
+        for path, text, cut, end in _places(count, seed, measured=False)
+    ]
+
+
+def _places(count: int, seed: int, *, measured: bool) -> Iterator[tuple[Path, str, int, int]]:
+    """(file, its text, cursor, end of the cursor's line), in an order drawn with `seed`."""
+    files = [path for path in _library() if _is_measured(path) == measured]
+    random.Random(seed).shuffle(files)
+    found = 0
+    for path in files:
+        if found == count:
+            return
+        text = path.read_text("utf-8", "replace")
+        source = random.Random(f"{seed}:{path.name}")
+        spans = [text_span(text, line) for line in line_spans(text)]
+        spans = [span for span in spans if visible(text[slice(*span)]) >= LEAST_VISIBLE]
+        if len(spans) < _LEAST_LINES:
+            continue
+        span = source.choice(spans[_LEAST_LINES // 2 :])
+        found += 1
+        yield path, text, random_cut(text, span, source), span[1]
+
+
+def _library() -> list[Path]:
+    root = Path(sysconfig.get_path("stdlib"))
+    files = [*root.glob("*.py"), *root.glob("*/*.py")]
+    own = [f for f in files if f.parent.name not in _NOT_TYPICAL]
+    return sorted(f for f in own if f.stat().st_size <= _MOST_BYTES)
+
+
+def _is_measured(path: Path) -> bool:
+    name = f"{path.parent.name}/{path.name}".encode()
+    return hashlib.sha256(name).digest()[0] % _MEASURED == 0

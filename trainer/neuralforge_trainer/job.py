@@ -1,0 +1,195 @@
+"""A whole training job: collect, train, measure, and publish or refuse.
+
+Invariant: nothing but the state file changes before the gate has said yes; then the version
+appears whole, and only after it are its samples remembered as learnt, so that a kill at any
+moment costs time, never samples. Knows no terminal.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+from neuralforge_adapters.base import file_digest, open_base
+from neuralforge_adapters.errors import NeuralForgeError
+from neuralforge_adapters.home import Home
+from neuralforge_adapters.stack import ResolvedAdapter, ResolvedStack
+from neuralforge_adapters.store import (
+    GGUF_FILE,
+    PERSONAL,
+    AdapterStore,
+    AdapterVersion,
+    Manifest,
+)
+from neuralforge_adapters.trainer_files import TrainerState
+from neuralforge_trainer.collect import Material, collect
+from neuralforge_trainer.control import Pace, Reporter, lower_priority, only_trainer
+from neuralforge_trainer.errors import NothingToLearnError, TrainingStoppedError
+from neuralforge_trainer.evaluate.gate import Exam, GateReport, judge
+from neuralforge_trainer.evaluate.general import general_items
+from neuralforge_trainer.learn.offline import go_offline
+from neuralforge_trainer.settings import Job, JobSettings
+
+_TRAINED, _MEASURED, _PUBLISHED = 70, 95, 100
+"""Percent done when a part of the work is."""
+
+Result = Literal["published", "refused", "nothing", "cancelled"]
+Listener = Callable[[TrainerState], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended."""
+
+    result: Result
+    message: str
+    version: str | None = None
+    gate: GateReport | None = None
+
+
+def run_job(home: Home, job: Job, listener: Listener = lambda state: None) -> Outcome:
+    """Do the job, one at a time for each user; `listener` hears of every change of state.
+
+    Raises:
+        TrainerBusyError: another trainer is at work; nothing was touched.
+        NeuralForgeError: it failed, and the state says so.
+    """
+    with only_trainer(home):
+        reporter = Reporter(home, job.source, listener)
+        reporter.enter("collecting", percent=0)
+        try:
+            return _Run(home, job, reporter).work()
+        except NothingToLearnError as error:
+            reporter.enter("done", str(error), 100)
+            return Outcome("nothing", str(error))
+        except NeuralForgeError as error:
+            reporter.enter("failed", str(error))
+            raise
+
+
+class _Run:
+    """The work of one job under the lock."""
+
+    def __init__(self, home: Home, job: Job, reporter: Reporter) -> None:
+        self._home = home
+        self._job = job
+        self._reporter = reporter
+        self._settings: JobSettings = job.settings
+        self._threads = _thread_count(job)
+        self._pace = Pace(home, job.settings.quiet_seconds, reporter)
+        self._store = AdapterStore(home)
+        self._base = open_base(job.base, home)
+
+    def work(self) -> Outcome:
+        """Collect, train, measure, publish."""
+        if not self._job.foreground:
+            lower_priority()
+        material = collect(self._home, self._job)
+        self._reporter.enter("collecting", material.message)
+        update = self._prepare(material)
+        try:
+            with self._store.staging(PERSONAL) as staged:
+                outcome = self._attempt(material, update, staged)
+        except TrainingStoppedError as stop:
+            if stop.skip:
+                material.remember()
+            outcome = Outcome("cancelled", str(stop))
+            self._reporter.enter("cancelled", str(stop))
+        update.forget()
+        return outcome
+
+    def _prepare(self, material: Material) -> Any:
+        go_offline()
+        import torch
+
+        from neuralforge_trainer.update import Update
+
+        torch.set_num_threads(self._threads)
+        parent = self._current()
+        return Update(self._home, self._base, material.samples, self._settings, parent)
+
+    def _attempt(self, material: Material, update: Any, staged: Path) -> Outcome:
+        reporter = self._reporter
+        reporter.enter("training", f"{len(material.samples)} new samples")
+        steps = update.train(staged, self._pace.wait, self._trained)
+        reporter.enter("measuring", "candidate against current version", _TRAINED)
+        gate = self._judge(material, staged)
+        if not gate.promote:
+            reporter.enter("refused", gate.reason, _PUBLISHED)
+            return Outcome("refused", gate.reason, gate=gate)
+        reporter.enter("publishing", gate.reason, _MEASURED)
+        update.consolidate(staged, self._pace.wait)
+        version = self._publish(material, staged, gate, steps)
+        reporter.enter("done", gate.reason, _PUBLISHED, version.reference)
+        return Outcome("published", gate.reason, version.reference, gate)
+
+    def _judge(self, material: Material, staged: Path) -> GateReport:
+        gguf = staged / GGUF_FILE
+        candidate = ResolvedAdapter("candidate", gguf, 1.0, file_digest(gguf))
+        exam = Exam(
+            material.heldout, general_items(self._settings.general_items, self._settings.seed)
+        )
+        return judge(
+            self._base,
+            exam,
+            _stack(self._current()),
+            ResolvedStack((candidate,)),
+            threads=self._threads,
+            pace=self._measured,
+        )
+
+    def _publish(
+        self, material: Material, staged: Path, gate: GateReport, steps: int
+    ) -> AdapterVersion:
+        from neuralforge_trainer.learn.lora import ALPHA, RANK
+        from neuralforge_trainer.learn.replay import ReplayBuffer
+
+        current = self._current()
+        manifest = Manifest(
+            name=PERSONAL,
+            base_digest=self._base.digest,
+            rank=RANK,
+            alpha=ALPHA,
+            parent=current.reference if current is not None else None,
+            data={**material.data, "steps": steps, "arm": self._settings.arm},
+            metrics=gate.as_dict(),
+        )
+        version = self._store.publish(staged, manifest)
+        with ReplayBuffer(self._home.replay_buffer, self._settings.replay_capacity) as buffer:
+            buffer.add(material.samples)
+            buffer.expire(self._settings.replay_days)
+        material.remember()
+        self._store.prune(PERSONAL, self._settings.keep_versions)
+        return version
+
+    def _current(self) -> AdapterVersion | None:
+        """The version to go on from; one for another base is none."""
+        current = self._store.current(PERSONAL)
+        matches = current is not None and current.manifest.base_digest == self._base.digest
+        return current if matches else None
+
+    def _trained(self, step: int, steps: int) -> None:
+        self._reporter.advance(step, steps, _TRAINED * step // max(1, steps))
+
+    def _measured(self, share: float) -> None:
+        self._pace.wait()
+        state = self._reporter.state
+        percent = _TRAINED + int((_MEASURED - _TRAINED) * share)
+        self._reporter.advance(state.step, state.steps, percent)
+
+
+def _stack(version: AdapterVersion | None) -> ResolvedStack:
+    if version is None:
+        return ResolvedStack()
+    adapter = ResolvedAdapter(version.reference, version.gguf, 1.0, version.manifest.digest)
+    return ResolvedStack((adapter,))
+
+
+def _thread_count(job: Job) -> int:
+    cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    return job.settings.threads or (cores if job.foreground else max(1, cores - 1))

@@ -1,0 +1,142 @@
+"""Every default of a training job in one place, and how a job is read from a file.
+
+Invariant: a job is checked before any work begins; a name or a value that cannot be used is
+refused with its name. Knows no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from neuralforge_trainer.errors import JobError
+
+Arm = Literal["none", "replay", "ewc", "both"]
+"""What guards against forgetting."""
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """How a job trains and judges. Shares lie between 0 and 1."""
+
+    arm: Arm = "both"
+    epochs: int = 1
+    learning_rate: float = 2e-3
+    micro_batch: int = 4
+    """Samples computed at once; between two of them the trainer gives way to the user."""
+    accumulation: int = 2
+    """Micro-batches in one step."""
+    warm_up: float = 0.05
+    max_samples: int = 600
+    """New samples in one update; of more, so many are drawn."""
+    sequence_tokens: int = 256
+    prefix_weight: float = 0.0
+    """Weight of the loss on the code before the cursor; 1 is that of the middle."""
+    replay_share: float = 0.2
+    """Of all examples, how many are replayed."""
+    replay_capacity: int = 1000
+    replay_days: float = 730.0
+    """Replayed samples grow no older."""
+    rehearsal_share: float = 0.1
+    """Of all examples, how many are general code."""
+    rho: float = 1.0
+    """EWC's strength; see `learn.ewc`."""
+    fisher_samples: int = 64
+    fisher_decay: float = 0.9
+    heldout_share: float = 0.2
+    """Of the new commits or events, how many of the newest are kept for the gate."""
+    heldout_items: int = 80
+    general_items: int = 40
+    least_samples: int = 20
+    least_items: int = 10
+    max_commits: int = 2000
+    """The newest commits that are looked at."""
+    checkpoint_steps: int = 25
+    keep_versions: int = 5
+    quiet_seconds: float = 2.0
+    """Nobody must have typed for so long before the trainer computes."""
+    time_budget: float = 0.0
+    """Seconds of training after which it ends early; 0 for none."""
+    threads: int = 0
+    """0: all cores but one in the background, all in the foreground."""
+    seed: int = 0
+    tensorboard: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to learn from, for which base."""
+
+    repository: Path | None = None
+    """A git repository; None for the session log."""
+    author: str | None = None
+    everything: bool = False
+    """Also what was trained before."""
+    base: Path | None = None
+    """None for the embedded one."""
+    foreground: bool = False
+    """Somebody waits for it: all cores may be used, and typing elsewhere still comes first."""
+    settings: JobSettings = field(default_factory=JobSettings)
+
+    @property
+    def source(self) -> str:
+        """What is learnt from, in words."""
+        return str(self.repository) if self.repository is not None else "editing sessions"
+
+
+def read_job(path: Path) -> Job:
+    """The job in a JSON file: the fields of `Job`, with `settings` as an object.
+
+    Raises:
+        JobError: unreadable, not JSON, or with a name or value that cannot be used.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise JobError(f"cannot read the job file {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise JobError(f"the job file {path} holds no JSON object")
+    values = dict(content)
+    settings = make_settings(values.pop("settings", {}))
+    _refuse_unknown(values, Job)
+    paths = {k: Path(v) for k, v in values.items() if k in ("repository", "base") and v is not None}
+    return Job(**{**values, **paths}, settings=settings)
+
+
+def make_settings(values: dict[str, Any]) -> JobSettings:
+    """The defaults with `values` in their place.
+
+    Raises:
+        JobError: a name or a value cannot be used.
+    """
+    if not isinstance(values, dict):
+        raise JobError(f"settings must be an object, not {values!r:.60}")
+    _refuse_unknown(values, JobSettings)
+    for name, value in values.items():
+        _check(name, value, getattr(JobSettings, name))
+    return JobSettings(**values)
+
+
+def _refuse_unknown(values: dict[str, Any], kind: type[JobSettings] | type[Job]) -> None:
+    known = {f.name for f in fields(kind)}
+    if unknown := sorted(set(values) - known):
+        raise JobError(
+            f"unknown name {unknown[0]!r} in the job; known are {', '.join(sorted(known))}"
+        )
+
+
+def _check(name: str, value: object, default: object) -> None:
+    if name == "arm":
+        good = value in get_args(Arm)
+    elif isinstance(default, bool) or isinstance(value, bool):
+        good = type(value) is type(default)
+    elif isinstance(value, int | float) and math.isfinite(value) and value >= 0:
+        good = isinstance(default, float) or isinstance(value, int)
+        good = good and (value <= 1 if name.endswith("share") else True)
+    else:
+        good = False
+    if not good:
+        raise JobError(f"setting {name} cannot be {value!r}; its default is {default!r}")

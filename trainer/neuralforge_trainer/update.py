@@ -1,0 +1,179 @@
+"""One update of the personal adapter: new samples, replay, EWC; out comes a candidate.
+
+Invariant: the same samples, parent and settings are the same run, which goes on from its last
+checkpoint; nothing outside its folder changes until the candidate is published. Knows neither
+where samples come from nor whether the candidate is good.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from neuralforge_adapters.base import Base
+from neuralforge_adapters.convert import peft_to_gguf
+from neuralforge_adapters.home import Home, private_dir
+from neuralforge_adapters.store import GGUF_FILE, AdapterVersion
+from neuralforge_trainer.evaluate.general import general_samples
+from neuralforge_trainer.learn.checkpoints import keep_only
+from neuralforge_trainer.learn.encode import Encoded, Encoder, encode_all
+from neuralforge_trainer.learn.ewc import Consolidation, EwcPenalty, consolidate
+from neuralforge_trainer.learn.lora import (
+    attach_lora,
+    load_base,
+    native_bfloat16,
+    pick_device,
+    save_lora,
+)
+from neuralforge_trainer.learn.personal_trainer import PersonalTrainer, RunSettings
+from neuralforge_trainer.learn.plan import plan
+from neuralforge_trainer.learn.replay import ReplayBuffer
+from neuralforge_trainer.learn.vocabulary import load_vocabulary
+from neuralforge_trainer.samples.sample import Sample
+from neuralforge_trainer.settings import JobSettings
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What an update trains on, encoded."""
+
+    new: Sequence[Encoded]
+    replayed: Sequence[Encoded]
+    rehearsed: Sequence[Encoded]
+
+    @property
+    def all(self) -> list[Encoded]:
+        """New first."""
+        return [*self.new, *self.replayed, *self.rehearsed]
+
+
+class Update:
+    """A run of training; `train`, and once the candidate is to be published, `consolidate`."""
+
+    def __init__(
+        self,
+        home: Home,
+        base: Base,
+        samples: Sequence[Sample],
+        settings: JobSettings,
+        parent: AdapterVersion | None,
+    ) -> None:
+        self._base = base
+        self._settings = settings
+        self._parent = parent
+        self.mixture = mix(home, base, samples, settings)
+        order = plan(
+            [len(example) for example in self.mixture.all],
+            settings.micro_batch,
+            settings.epochs,
+            settings.seed,
+        )
+        self._examples = [self.mixture.all[index] for index in order]
+        self._folder = home.checkpoints / self._identity()
+        self._model: Any = None
+        private_dir(self._folder)
+        keep_only(home.checkpoints, self._folder)
+
+    def train(
+        self, staged: Path, pace: Callable[[], None], progress: Callable[[int, int], None]
+    ) -> int:
+        """Train and leave the candidate, as PEFT and GGUF, in `staged`; returns the steps.
+
+        Raises:
+            BaseNotTrainableError, TrainingDivergedError: it cannot be done.
+            TrainingStoppedError: raised by `pace`.
+            AdapterError, HomeError: the disk refuses.
+        """
+        settings, device = self._settings, pick_device()
+        parent = self._parent.path if self._parent is not None else None
+        self._model = attach_lora(load_base(self._base).to(device), settings.seed, parent)
+        trainer = PersonalTrainer(
+            self._model,
+            self._examples,
+            self._folder,
+            _run_settings(settings, device),
+            ewc=self._penalty(),
+            pace=pace,
+            progress=progress,
+        )
+        steps = trainer.run()
+        save_lora(self._model, staged)
+        peft_to_gguf(staged, self._base.path, self._base.digest, staged / GGUF_FILE)
+        return steps
+
+    def consolidate(self, staged: Path, pace: Callable[[], None]) -> None:
+        """Add what the next update needs to stay near this one, where the arm asks for it."""
+        settings = self._settings
+        if settings.arm not in ("ewc", "both"):
+            return
+        count = min(settings.fisher_samples, len(self.mixture.new))
+        chosen = random.Random(settings.seed).sample(list(self.mixture.new), count)
+        consolidate(
+            self._model,
+            chosen,
+            self._past(),
+            decay=settings.fisher_decay,
+            seed=settings.seed,
+            pace=pace,
+        ).save(staged)
+
+    def forget(self) -> None:
+        """Remove the run's checkpoints."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _past(self) -> Consolidation | None:
+        return Consolidation.load(self._parent.path) if self._parent is not None else None
+
+    def _penalty(self) -> EwcPenalty | None:
+        settings = self._settings
+        past = self._past() if settings.arm in ("ewc", "both") else None
+        if past is None or not settings.rho:
+            return None
+        steps = -(-len(self._examples) // (settings.micro_batch * settings.accumulation))
+        return EwcPenalty(past, settings.rho, settings.learning_rate * steps)
+
+    def _identity(self) -> str:
+        """Names the run by all that determines its course."""
+        parent = self._parent.manifest.digest if self._parent is not None else ""
+        content = [asdict(self._settings), self._base.digest, parent]
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
+        for example in self._examples:
+            digest.update(repr((example.ids, example.weights)).encode())
+        return digest.hexdigest()[:16]
+
+
+def mix(home: Home, base: Base, samples: Sequence[Sample], settings: JobSettings) -> Mixture:
+    """New samples, with replayed and general ones in the shares that the settings name."""
+    vocabulary = load_vocabulary(base, home)
+    encoder = Encoder(vocabulary, settings.sequence_tokens, settings.prefix_weight)
+    new = encode_all(encoder, samples)
+    replay_share = settings.replay_share if settings.arm in ("replay", "both") else 0.0
+    per_new = len(new) / max(1e-9, 1 - replay_share - settings.rehearsal_share)
+    replayed: list[Sample] = []
+    if replay_share:
+        with ReplayBuffer(home.replay_buffer, settings.replay_capacity) as buffer:
+            replayed = buffer.draw(round(per_new * replay_share))
+    general = general_samples(round(per_new * settings.rehearsal_share), settings.seed)
+    return Mixture(new, encode_all(encoder, replayed), encode_all(encoder, general))
+
+
+def _run_settings(settings: JobSettings, device: torch.device) -> RunSettings:
+    return RunSettings(
+        learning_rate=settings.learning_rate,
+        micro_batch=settings.micro_batch,
+        accumulation=settings.accumulation,
+        warm_up=settings.warm_up,
+        seed=settings.seed,
+        checkpoint_steps=settings.checkpoint_steps,
+        time_budget=settings.time_budget,
+        half_precision=native_bfloat16(device),
+        tensorboard=settings.tensorboard,
+    )
