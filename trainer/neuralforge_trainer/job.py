@@ -32,7 +32,7 @@ from neuralforge_trainer.control import Pace, Reporter, lower_priority, only_tra
 from neuralforge_trainer.errors import NothingToLearnError, TrainingStoppedError
 from neuralforge_trainer.evaluate.gate import Exam, GateReport, judge
 from neuralforge_trainer.evaluate.general import general_items
-from neuralforge_trainer.learn.offline import go_offline
+from neuralforge_trainer.learn.libraries import tame_libraries
 from neuralforge_trainer.settings import Job, JobSettings
 
 _TRAINED, _MEASURED, _PUBLISHED = 70, 95, 100
@@ -104,7 +104,7 @@ class _Run:
         return outcome
 
     def _prepare(self, material: Material) -> Any:
-        go_offline()
+        tame_libraries()
         import torch
 
         from neuralforge_trainer.update import Update

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from neuralforge_adapters.base import Base
 from neuralforge_adapters.convert import PEFT_WEIGHTS
 from neuralforge_trainer.errors import BaseNotTrainableError
-from neuralforge_trainer.learn.offline import go_offline
+from neuralforge_trainer.learn.libraries import tame_libraries
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +53,7 @@ def load_base(base: Base) -> Any:
         BaseNotTrainableError: transformers does not know the architecture, or a tensor of the
             model is missing in the file or the other way round.
     """
-    go_offline()
+    tame_libraries()
     import torch
     from transformers import AutoModelForCausalLM, GgufConfig
 

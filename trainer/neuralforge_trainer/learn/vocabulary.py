@@ -17,7 +17,7 @@ from neuralforge_adapters.fim import FimOrder, FimTokens, choose_order
 from neuralforge_adapters.gguf_header import Scalar, read_gguf_header
 from neuralforge_adapters.home import Home, write_atomic
 from neuralforge_trainer.errors import BaseNotTrainableError
-from neuralforge_trainer.learn.offline import go_offline
+from neuralforge_trainer.learn.libraries import tame_libraries
 
 _FIM_NAMES = {  # llama.cpp finds them by these where the metadata names none
     "fim_pre": ("<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<PRE>", "▁<PRE>"),
@@ -79,7 +79,7 @@ def _converted(base: Base, home: Home) -> str:
 def _convert(base: Base) -> str:
     from transformers import AutoTokenizer
 
-    go_offline()
+    tame_libraries()
     try:
         tokenizer = AutoTokenizer.from_pretrained(base.path.parent, gguf_file=base.path.name)
         text: str = tokenizer.backend_tokenizer.to_str()
