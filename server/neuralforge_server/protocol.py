@@ -17,6 +17,7 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol, lsp_method
+from pygls.protocol.json_rpc import JsonRPCNotification
 
 from neuralforge_server.documents import Change, Document, Edit, Encoding, Position
 from neuralforge_server.framing import FrameReader
@@ -110,6 +111,13 @@ class Protocol(LanguageServerProtocol):
         except Exception as error:
             logger.exception("a message could not be handled")
             self._fail(message, JsonRpcException(str(error)))
+
+    def structure_message(self, data: dict[str, Any]) -> Any:
+        """pygls' own, but for notifications that the specification does not have: as they came."""
+        method = data.get("method")
+        if "id" in data or method is None or method in types.METHOD_TO_TYPES:
+            return super().structure_message(data)
+        return JsonRPCNotification(method, "2.0", data.get("params"))
 
     def _out_of_turn(self, method: str | None) -> tuple[int, str] | None:
         """The error for a message before `initialize` or after `shutdown`."""
