@@ -7,6 +7,7 @@ Knows no tokens and no model.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -61,7 +62,12 @@ def _from_git(home: Home, path: Path, job: Job) -> Material:
     settings = job.settings
     repository = open_repository(path)
     choice = choose_author(repository, job.author)
-    changes = list(user_commits(repository, choice.author, newest=settings.max_commits))
+    until = math.inf if job.until is None else job.until
+    changes = [
+        change
+        for change in user_commits(repository, choice.author, newest=settings.max_commits)
+        if change.time <= until
+    ]
     name = str(repository.root)
     since = 0.0 if job.everything else _trained_until(home, name)
     known = [change for change in changes if change.time <= since]

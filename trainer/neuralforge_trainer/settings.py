@@ -75,6 +75,8 @@ class Job:
     author: str | None = None
     everything: bool = False
     """Also what was trained before."""
+    until: float | None = None
+    """Unix seconds: commits newer than this are not looked at, as if they were not made yet."""
     base: Path | None = None
     """None for the embedded one."""
     foreground: bool = False

@@ -32,6 +32,19 @@ def missing_packages() -> list[str]:
     return [name for name in _NEEDED if find_spec(name) is None]
 
 
+def require_packages() -> None:
+    """Make sure that a trainer can run here.
+
+    Raises:
+        TrainerStartError: its packages are not installed.
+    """
+    if missing := missing_packages():
+        raise TrainerStartError(
+            f"training needs {', '.join(missing)}; install what is missing with "
+            f'`{sys.executable} -m pip install "neuralforge[train]"`'
+        )
+
+
 def arguments(job: Job, settings: LearningSettings, base: Path | None) -> list[str]:
     """The trainer's command line for a job."""
     source = ["--session"] if job.repository is None else ["--from-git", str(job.repository)]
@@ -47,11 +60,7 @@ def start_trainer(home: Home, args: Sequence[str]) -> psutil.Popen:
         TrainerStartError: its packages are not installed, or no process can be started.
         HomeError: its folder cannot be made.
     """
-    if missing := missing_packages():
-        raise TrainerStartError(
-            f"training needs {', '.join(missing)}; install what is missing with "
-            f'`{sys.executable} -m pip install "neuralforge[train]"`'
-        )
+    require_packages()
     environment = os.environ | {HOME_VARIABLE: str(home.root), PROFILE_VARIABLE: home.profile}
     log = private_dir(home.trainer_dir) / LOG_FILE
     try:
