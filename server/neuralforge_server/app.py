@@ -183,6 +183,7 @@ class App(DocumentListener):
             home,
             self.settings.learning,
             self.writer,
+            lambda: self.host.engine.options.base.path,
             lambda title, cancel: progress.begin(self.link.server, title, cancel),
             self.link.show,
         )

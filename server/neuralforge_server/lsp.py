@@ -15,7 +15,7 @@ from importlib.metadata import version
 from typing import Any
 
 from lsprotocol import types
-from pygls.exceptions import JsonRpcException
+from pygls.exceptions import JsonRpcException, JsonRpcInternalError
 from pygls.lsp.server import LanguageServer
 
 from neuralforge_adapters.errors import NeuralForgeError
@@ -44,6 +44,7 @@ class Server(LanguageServer):
     def __init__(self, app: App) -> None:
         super().__init__("neuralforge", version("neuralforge"), protocol_cls=Protocol)
         self.app = app
+        logging.getLogger("pygls").setLevel(logging.CRITICAL)  # it logs refused commands as errors
         app.attach(ClientLink(self), self.protocol.documents)
         self.protocol.listener = app
         self.protocol.execute = self._execute
@@ -64,8 +65,9 @@ class Server(LanguageServer):
         return code
 
     def report_server_error(self, error: Exception, source: Any) -> None:
-        """Errors in handlers are logged; the user could do nothing about them."""
-        logger.error("%s: %s", source, error)
+        """Log what went wrong in a handler, which nobody expected; the client has an answer."""
+        if not isinstance(error, JsonRpcException) or isinstance(error, JsonRpcInternalError):
+            logger.exception("a handler failed: %s", error)
 
     async def _read(self) -> None:
         if self.app.options.tcp is None:

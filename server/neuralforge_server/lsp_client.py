@@ -178,7 +178,7 @@ class LspClient:
             {
                 "processId": os.getpid(),
                 "rootUri": None,
-                "capabilities": capabilities or DEFAULT_CAPABILITIES,
+                "capabilities": DEFAULT_CAPABILITIES if capabilities is None else capabilities,
                 "initializationOptions": options,
             },
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import queue
 import sys
 import threading
@@ -57,13 +58,15 @@ async def read_pipe(stream: BinaryIO, receive: Callable[[bytes], None]) -> None:
     The reading thread is left behind when this is cancelled: nothing can interrupt it.
     """
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    # not the buffered stream, whose lock a thread left behind would hold when Python ends
+    descriptor = stream.fileno()
 
     def run() -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended first
             try:
-                while data := stream.read1(_CHUNK):  # type: ignore[attr-defined]
+                while data := os.read(descriptor, _CHUNK):
                     loop.call_soon_threadsafe(receive, data)
-            except (OSError, ValueError):
+            except OSError:
                 pass
             loop.call_soon_threadsafe(ended.set)
 

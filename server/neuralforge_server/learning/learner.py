@@ -40,6 +40,9 @@ from neuralforge_server.settings import LearningSettings
 _TYPING_SECONDS = 0.1
 """The typing file is touched at most once in so many seconds."""
 
+_BUSY = 3
+"""The trainer's status where another one is at work."""
+
 BeginBar = Callable[[str, Callable[[], None]], Awaitable[Bar]]
 
 
@@ -51,16 +54,17 @@ class Learner:
         home: Home,
         settings: LearningSettings,
         writer: SessionWriter | None,
+        base: Callable[[], Path],
         begin_bar: BeginBar,
         notify: Callable[[Notice], None],
     ) -> None:
+        """`base` gives the base in use, which is the one to train for."""
         self.home = home
         self.settings = settings
-        self.base: Path | None = None
-        """The base to train for; None for the embedded one."""
         self.repositories: set[Path] = set()
         """Those that may be learned from."""
         self._writer = writer
+        self._base = base
         self._begin_bar = begin_bar
         self._notify = notify
         self._attempts = Attempts(home)
@@ -112,7 +116,7 @@ class Learner:
                 "neuralforge.train.cancel"
             )
         await asyncio.to_thread(self._attempts.started, job, await self._count_samples())
-        args = arguments(job, self.settings, self.base)
+        args = arguments(job, self.settings, self._base())
         process = await asyncio.to_thread(start_trainer, self.home, args)
         self._reap(process, asyncio.get_running_loop())
         source = "sessions" if job.repository is None else str(job.repository)
@@ -131,7 +135,7 @@ class Learner:
     def _ended(self, pid: int, code: int) -> None:
         """What the trainer says of its end it writes itself, unless it did not get that far."""
         state = read_state(self.home)
-        if code and (state is None or state.pid != pid):
+        if code not in (0, _BUSY) and (state is None or state.pid != pid):
             log = self.home.trainer_dir / LOG_FILE
             self._notify(Notice("warning", f"The trainer ended (status {code}); see {log}"))
 

@@ -1,0 +1,138 @@
+"""Beginning and end: no orphans, a dead engine comes back, TCP, a home that cannot be written."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from gguf_maker import make_adapter
+from neuralforge_adapters.home import HOME_VARIABLE, Home
+from neuralforge_server.framing import FrameReader
+from neuralforge_server.lsp_client import LspClient, ServerError
+
+Starter = Callable[..., Awaitable[LspClient]]
+
+URI = "file:///a.py"
+TEXT = "def add(first, second):\n    return "
+END = (1, 11)
+
+
+def tree(editor: LspClient) -> list[psutil.Process]:
+    """The server and everything that it started."""
+    server = psutil.Process(editor.process.pid)
+    return [server, *server.children(recursive=True)]
+
+
+async def all_gone(processes: list[psutil.Process]) -> bool:
+    _, alive = await asyncio.to_thread(psutil.wait_procs, processes, timeout=10)
+    return not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+
+
+async def test_shutdown_and_exit_end_with_status_zero(start: Starter) -> None:
+    editor = await start()
+    processes = tree(editor)
+    assert len(processes) >= 2
+    assert await editor.stop() == 0
+    assert await all_gone(processes)
+
+
+async def test_exit_without_shutdown_ends_with_status_one(start: Starter) -> None:
+    editor = await start()
+    editor.notify("exit")
+    assert await editor.process.wait() == 1
+
+
+async def test_the_end_of_stdin_ends_server_and_engine(start: Starter) -> None:
+    editor = await start()
+    editor.open(URI, TEXT)
+    editor.send_complete(URI, END)
+    processes = tree(editor)
+    assert editor.process.stdin is not None
+    editor.process.stdin.close()
+    assert await all_gone(processes)
+
+
+async def test_a_killed_server_leaves_no_engine(start: Starter) -> None:
+    editor = await start()
+    await editor.execute("neuralforge.status")
+    processes = tree(editor)
+    editor.process.kill()
+    await editor.process.wait()
+    assert await all_gone(processes)
+
+
+async def test_a_killed_engine_comes_back_with_its_stack_and_the_connection_stays(
+    start: Starter, tmp_path: Path
+) -> None:
+    editor = await start()
+    file = make_adapter(tmp_path / "x.gguf", seed=1)
+    stack = (await editor.execute("neuralforge.adapter.load", str(file)))["stack"]
+    editor.open(URI, TEXT)
+    before = await editor.complete(URI, END)
+    (engine,) = psutil.Process(editor.process.pid).children()
+    engine.kill()
+    while (status := await editor.execute("neuralforge.status"))["engine"]["restarts"] == 0:
+        assert isinstance(await editor.complete(URI, (0, 4)), list)
+    while (status := await editor.execute("neuralforge.status"))["engine"]["state"] != "ready":
+        pass
+    assert status["stack"] == stack
+    editor.close(URI)
+    editor.open(URI, TEXT)
+    after = await editor.complete(URI, END)
+    assert [i["insertText"] for i in after] == [i["insertText"] for i in before]
+
+
+async def test_a_base_that_is_none_is_told_and_the_connection_stays(
+    start: Starter, tmp_path: Path
+) -> None:
+    file = tmp_path / "broken.gguf"
+    file.write_bytes(b"GGUF" + bytes(20))
+    editor = await start(settings={"engine": {"base": str(file)}})
+    message = await editor.wait_for("window/showMessage")
+    assert str(file) in message["message"]
+    editor.open(URI, TEXT)
+    assert await editor.complete(URI, END)  # the base from before is still served
+
+
+async def test_a_home_that_cannot_be_written_is_told_and_completions_come(
+    start: Starter, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("a file where a folder should be")
+    editor = await start(home=file / "home")
+    editor.open((tmp_path / "a.py").as_uri(), TEXT)
+    assert await editor.complete((tmp_path / "a.py").as_uri(), END)
+    await editor.wait_for("window/showMessage")
+    with pytest.raises(ServerError, match=r"folder|write|open"):
+        await editor.execute("neuralforge.train.pause")
+
+
+async def test_tcp_serves_one_editor_on_a_port_of_the_systems_choice(home: Home) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-c", "from neuralforge_server.cli import main; main()",
+        "serve", "--tcp", "127.0.0.1:0",
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, HOME_VARIABLE: str(home.root)},
+    )  # fmt: skip
+    assert process.stderr is not None
+    address = re.search(rb"listening on 127.0.0.1:(\d+)", await process.stderr.readline())
+    assert address is not None
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(address[1]))
+    body = json.dumps(
+        {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"capabilities": {}}}
+    ).encode()
+    writer.write(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+    frames = FrameReader()
+    (answer,) = [*frames.feed(await reader.read(1 << 16))]
+    assert json.loads(answer)["result"]["serverInfo"]["name"] == "neuralforge"
+    writer.close()
+    assert await asyncio.wait_for(process.wait(), 20) == 0
