@@ -7,6 +7,7 @@ rehearsed. Nothing is shipped and nothing fetched. Knows no model.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 import sysconfig
 from collections.abc import Iterator
@@ -18,13 +19,14 @@ from neuralforge_trainer.samples.lines import line_spans, visible
 from neuralforge_trainer.samples.sample import Sample
 
 _LEAST_LINES = 40
+_MOST_TURNS = 8
 _MOST_BYTES = 200_000
 _NOT_TYPICAL = ("site-packages", "test", "idlelib", "encodings")  # foreign, or generated
 _MEASURED = 2  # one file of so many is for measuring
 
 
 def general_items(count: int, seed: int = 0) -> list[Item]:
-    """Up to `count` lines' ends of the library's measuring files, one a file.
+    """Up to `count` lines' ends of the library's measuring files, spread over them.
 
     Empty where the interpreter comes without its library's source.
     """
@@ -35,7 +37,7 @@ def general_items(count: int, seed: int = 0) -> list[Item]:
 
 
 def general_samples(count: int, seed: int = 0) -> list[Sample]:
-    """Up to `count` samples of the library's other files, one a file."""
+    """Up to `count` samples of the library's other files, spread over them."""
     return [
         Sample(text[:cut], text[cut:end], text[end:], "python", path.name, "", 0.0, "file")
         for path, text, cut, end in _places(count, seed, measured=False)
@@ -43,22 +45,26 @@ def general_samples(count: int, seed: int = 0) -> list[Sample]:
 
 
 def _places(count: int, seed: int, *, measured: bool) -> Iterator[tuple[Path, str, int, int]]:
-    """(file, its text, cursor, end of the cursor's line), in an order drawn with `seed`."""
+    """(file, its text, cursor, end of the cursor's line), in an order drawn with `seed`.
+
+    Every file is asked once before any is asked again.
+    """
     files = [path for path in _library() if _is_measured(path) == measured]
     random.Random(seed).shuffle(files)
-    found = 0
-    for path in files:
-        if found == count:
-            return
-        text = path.read_text("utf-8", "replace")
-        source = random.Random(f"{seed}:{path.name}")
-        spans = [text_span(text, line) for line in line_spans(text)]
-        spans = [span for span in spans if visible(text[slice(*span)]) >= LEAST_VISIBLE]
-        if len(spans) < _LEAST_LINES:
-            continue
-        span = source.choice(spans[_LEAST_LINES // 2 :])
-        found += 1
-        yield path, text, random_cut(text, span, source), span[1]
+    places = (_place(path, seed, turn) for turn in range(_MOST_TURNS) for path in files)
+    yield from itertools.islice((place for place in places if place is not None), count)
+
+
+def _place(path: Path, seed: int, turn: int) -> tuple[Path, str, int, int] | None:
+    """A place in `path`, None where it is too short."""
+    text = path.read_text("utf-8", "replace")
+    source = random.Random(f"{seed}:{turn}:{path.name}")
+    spans = [text_span(text, line) for line in line_spans(text)]
+    spans = [span for span in spans if visible(text[slice(*span)]) >= LEAST_VISIBLE]
+    if len(spans) < _LEAST_LINES:
+        return None
+    span = source.choice(spans[_LEAST_LINES // 2 :])
+    return path, text, random_cut(text, span, source), span[1]
 
 
 def _library() -> list[Path]:

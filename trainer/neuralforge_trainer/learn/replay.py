@@ -87,16 +87,14 @@ class ReplayBuffer:
             state["random"] = source.getstate()
 
     def draw(self, count: int) -> list[Sample]:
-        """`count` samples without replacement, all of them where there are fewer."""
+        """`count` samples without replacement, all of them where there are fewer.
+
+        The same ones until something is added: a run that was killed draws them again.
+        """
         with self._transaction() as state:
-            source = _random(state["random"])
-            held = self._database["samples"].count
-            slots = source.sample(range(held), min(count, held))
-            state["random"] = source.getstate()
-            rows = {
-                row["slot"]: row for row in self._database["samples"].rows_where(order_by="slot")
-            }
-        return [Sample.from_json(rows[slot]["sample"]) for slot in slots]
+            texts = {row["slot"]: row["sample"] for row in self._database["samples"].rows}
+            slots = _random(state["random"]).sample(sorted(texts), min(count, len(texts)))
+        return [Sample.from_json(texts[slot]) for slot in slots]
 
     def purge(self, repository: str | None = None, before: float | None = None) -> int:
         """Forget what came from `repository`, or from before that time (Unix seconds), or all.
