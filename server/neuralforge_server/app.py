@@ -62,6 +62,9 @@ class App(DocumentListener):
         self.writer: SessionWriter | None = None
         self.learner: Learner | None = None
         self.consent: Consent | None = None
+        self.begun = asyncio.Event()
+        """Set once the settings are known and everything is started."""
+        self._ended = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._too_large: set[str] = set()
 
@@ -89,6 +92,7 @@ class App(DocumentListener):
         self._begin_watching()
         for document in list(self.documents.values()):
             self.opened(document)
+        self.begun.set()
         await self.link.follow_configuration()
 
     async def configure(self, raw: Any) -> None:
@@ -111,6 +115,7 @@ class App(DocumentListener):
         """Stop everything; what was recorded is written."""
         for document in list(self.documents.values()):
             self.closed(document)
+        self._ended = True
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -121,6 +126,9 @@ class App(DocumentListener):
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run something in the background, for as long as the server runs."""
+        if self._ended:
+            work.close()
+            return
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
@@ -193,8 +201,10 @@ class App(DocumentListener):
 
     def _begin_watching(self) -> None:
         home = self.host.home
-        self._watcher = Watcher(self._files_changed)
-        adapters = Watcher(lambda _: self.spawn(self.host.follow()), recursive=True)
+        self._watcher = Watcher(self._files_changed, self._anything_changed)
+        adapters = Watcher(
+            lambda _: self.spawn(self.host.follow()), self._anything_changed, recursive=True
+        )
         try:
             self._watcher.watch([private_dir(home.profile_dir), private_dir(home.trainer_dir)])
             adapters.watch([private_dir(home.adapters)])
@@ -304,6 +314,12 @@ class App(DocumentListener):
         self.learner.repositories.add(repository)
         self._watcher.watch(head_folders(repository))
         self.learner.wake()
+
+    def _anything_changed(self) -> None:
+        self.spawn(self.host.follow())
+        if self.learner is not None:
+            self.spawn(self.learner.show_state())
+            self.learner.wake()
 
     def _files_changed(self, paths: set[Path]) -> None:
         if self.host.stack_file.path in paths:

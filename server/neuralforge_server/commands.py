@@ -23,6 +23,8 @@ from neuralforge_server.errors import CommandError
 from neuralforge_server.learning.trigger import Job
 from neuralforge_server.session_writer import SessionWriter
 
+_BEGIN_SECONDS = 10.0
+
 ACCEPTED = "neuralforge.suggestion.accepted"
 
 Handler = Callable[[App, list[Any]], Awaitable[Any]]
@@ -37,6 +39,10 @@ async def run(app: App, name: str, arguments: list[Any]) -> Any:
     """
     if name not in COMMANDS:
         raise CommandError(f"there is no command {name!r}; there is: {', '.join(COMMANDS)}")
+    try:
+        await asyncio.wait_for(app.begun.wait(), _BEGIN_SECONDS)
+    except TimeoutError as error:
+        raise CommandError("the server waits for `initialized`; send it first") from error
     return await COMMANDS[name](app, arguments)
 
 
@@ -124,8 +130,7 @@ def _stack(app: App) -> dict[str, Any]:
 async def train_now(app: App, arguments: list[Any]) -> Any:
     """`[{repository?}]` → a training, started now; asking for it is the yes for a repository."""
     given = _options(arguments, {"repository"}).get("repository")
-    if app.learner is None:
-        raise CommandError("the server has not begun yet; wait for its first answer")
+    assert app.learner is not None
     repository = None if given is None else _folder(given)
     if repository is not None and app.consent is not None:
         await app.consent.answer(repository, "yes")

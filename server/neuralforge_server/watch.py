@@ -1,7 +1,7 @@
 """Watching files that others change: the stack, the adapters, the trainer's state, git's HEAD.
 
-Invariant: a change is passed on within about a tenth of a second, and the set of folders may
-change while it runs. Knows no meaning of a file.
+Invariant: a change is passed on within about a tenth of a second, one made while a watch is being
+set up within a second. The set of folders may change while it runs. Knows no meaning of a file.
 """
 
 from __future__ import annotations
@@ -16,13 +16,23 @@ from watchfiles import awatch
 logger = logging.getLogger(__name__)
 
 _DEBOUNCE_MS, _STEP_MS = 100, 20
+_SETTLED_SECONDS = 1.0
+"""A watch is surely in place so long after it was asked for."""
 
 
 class Watcher:
     """Passes on the paths that changed in some folders."""
 
-    def __init__(self, on_change: Callable[[set[Path]], None], *, recursive: bool = False) -> None:
+    def __init__(
+        self,
+        on_change: Callable[[set[Path]], None],
+        resync: Callable[[], None],
+        *,
+        recursive: bool = False,
+    ) -> None:
+        """`on_change` is told what changed, `resync` that anything may have."""
         self._on_change = on_change
+        self._resync = resync
         self._recursive = recursive
         self._folders: frozenset[Path] = frozenset()
         self._stop = asyncio.Event()
@@ -41,6 +51,7 @@ class Watcher:
             await stop.wait()
 
     async def _watch(self, folders: list[Path], stop: asyncio.Event) -> None:
+        asyncio.get_running_loop().call_later(_SETTLED_SECONDS, self._resync)
         try:
             async for changes in awatch(
                 *folders,
