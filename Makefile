@@ -30,7 +30,7 @@ check: setup
 	$(BIN)/lint-imports
 
 bench: setup
-	$(BIN)/python -P -m tests.bench
+	$(BIN)/python tests/bench.py
 
 format: setup
 	$(BIN)/ruff check --fix .
