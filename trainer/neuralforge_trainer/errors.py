@@ -61,3 +61,19 @@ class ReplayError(NeuralForgeError):
 
 class JobError(NeuralForgeError):
     """A job file is not one, or has a setting that cannot be used."""
+
+
+class PretrainError(NeuralForgeError):
+    """A stage of pretraining cannot go on."""
+
+
+class PretrainConfigError(PretrainError):
+    """A run file is missing, or says something that cannot be done."""
+
+
+class CorpusError(PretrainError):
+    """A package cannot be fetched or read, or is not what the manifest says."""
+
+
+class ExportError(PretrainError):
+    """A GGUF cannot be written, or does not read back as it was meant."""

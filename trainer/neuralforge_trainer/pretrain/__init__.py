@@ -1,0 +1,1 @@
+"""From permissively licensed source code to a base: corpus, tokenizer, training, GGUF."""

@@ -1,0 +1,164 @@
+"""One YAML file describes one pretraining run; here it becomes typed and checked.
+
+Invariant: a key that is not known, or a value of the wrong kind, is refused by name before any
+work begins. Knows no stage.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import platformdirs
+
+from neuralforge_trainer.errors import PretrainConfigError
+
+ROOT_VARIABLE = "NEURALFORGE_PRETRAIN"
+
+Section = TypeVar("Section")
+
+
+@dataclass(frozen=True)
+class CorpusConfig:
+    """What is read, how much of it, and what stays out."""
+
+    suite: str = ""
+    """The Debian suite that the packages are taken from."""
+    packages: dict[str, list[str]] = field(default_factory=dict)
+    """Binary packages that carry source; under `source` source packages, under `npm` npm's."""
+    licences: dict[str, str] = field(default_factory=dict)
+    """SPDX expressions, read by a person, for packages whose files state them in prose only."""
+    mix: dict[str, float] = field(default_factory=lambda: {"python": 1.0})
+    """Share of the training tokens for each language (LSP language ids)."""
+    most_bytes: int = 6_000_000
+    """Of one package, at most."""
+    held_out: list[dict[str, str]] = field(default_factory=list)
+    """Repositories used to evaluate: `repository`, `names` (of packages and folders), `reason`."""
+    similarity: float = 0.7
+    """Jaccard similarity from which on two files count as near-duplicates."""
+    validation: float = 0.004
+    """Share of the files that are never trained on."""
+
+
+@dataclass(frozen=True)
+class ShapeConfig:
+    """The model's shape; see `ModelConfig`."""
+
+    vocabulary: int
+    width: int
+    layers: int
+    heads: int
+    kv_heads: int
+    hidden: int
+    context: int
+
+
+@dataclass(frozen=True)
+class PackConfig:
+    """How text becomes rows of tokens."""
+
+    lengths: dict[int, float] = field(default_factory=lambda: {256: 0.2, 512: 0.4, 1024: 0.4})
+    """Share of the tokens in rows of each length."""
+    fim: float = 0.65
+    """Share of the samples with a middle to fill in."""
+    shard_tokens: int = 2_097_152
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The optimizers, the schedule and the rhythm; counted in steps and tokens, never in time."""
+
+    tokens: int
+    batch_tokens: int = 16_384
+    micro_tokens: int = 8_192
+    matrix_rate: float = 0.02
+    vector_rate: float = 0.002
+    weight_decay: float = 0.01
+    warmup_steps: int = 200
+    decay_share: float = 0.2
+    """Of all steps, the last part in which the rates fall to zero."""
+    checkpoint_steps: int = 50
+    validate_steps: int = 250
+    compiled: bool = True
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run: its name, seed and sections."""
+
+    name: str
+    model: ShapeConfig
+    train: TrainConfig
+    corpus: CorpusConfig
+    pack: PackConfig
+    seed: int = 0
+
+    @property
+    def folder(self) -> Path:
+        """Where everything of this run lies, outside the repository."""
+        root = os.environ.get(ROOT_VARIABLE)
+        base = Path(root) if root else Path(platformdirs.user_cache_dir("neuralforge", False))
+        return base.expanduser().absolute() / self.name
+
+
+def load_config(source: str) -> RunConfig:
+    """The run described by a YAML file: a path, or the name of one that ships here.
+
+    Raises:
+        PretrainConfigError: no such file, not YAML, an unknown key or a value of the wrong kind.
+    """
+    import yaml  # type: ignore[import-untyped]
+
+    try:
+        text = config_path(source).read_text("utf-8")
+        values = yaml.safe_load(text)
+    except (OSError, yaml.YAMLError) as error:
+        raise PretrainConfigError(
+            f"run file {source}: {error}; name a YAML file, or one of {', '.join(shipped())}"
+        ) from error
+    return _section(RunConfig, values, source)
+
+
+def config_path(source: str) -> Path:
+    """The file that `source` names."""
+    inside = _home() / f"{source}.yaml"
+    return inside if inside.is_file() else Path(source)
+
+
+def shipped() -> list[str]:
+    """Names of the run files that ship in this package."""
+    return sorted(path.stem for path in _home().glob("*.yaml"))
+
+
+def _home() -> Path:
+    return Path(str(resources.files("neuralforge_trainer.pretrain")))
+
+
+def _section(kind: type[Section], values: Any, where: str) -> Section:
+    if not isinstance(values, dict):
+        raise PretrainConfigError(f"{where}: expected a mapping, found {values!r}; mend the file")
+    hints = get_type_hints(kind)
+    unknown = values.keys() - hints.keys()
+    if unknown:
+        known = ", ".join(hints)
+        raise PretrainConfigError(f"{where}: unknown key {min(unknown)!r}; known are {known}")
+    given = {key: _value(hints[key], value, f"{where}.{key}") for key, value in values.items()}
+    try:
+        return kind(**given)
+    except TypeError as error:
+        raise PretrainConfigError(f"{where}: {error}; add what is missing") from error
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return _section(hint, value, where)  # type: ignore[arg-type]
+    plain = getattr(hint, "__origin__", hint)
+    if plain is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, plain) or (isinstance(value, bool) and plain is not bool):
+        raise PretrainConfigError(f"{where}: {value!r} is no {plain.__name__}; mend the file")
+    return value

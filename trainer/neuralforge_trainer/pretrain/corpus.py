@@ -1,0 +1,243 @@
+"""The corpus: packages become documents, cleaned, deduplicated and decontaminated.
+
+Invariant: one JSON-lines file a package, complete or absent, so that an interrupted build goes
+on; `corpus.jsonl` is the whole, written last. Knows no token.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from neuralforge_adapters.base import file_digest
+from neuralforge_adapters.home import private_dir, read_json, write_atomic, write_json
+from neuralforge_trainer.errors import CorpusError
+from neuralforge_trainer.pretrain.archives import read_files
+from neuralforge_trainer.pretrain.clean import Document, clean, digest
+from neuralforge_trainer.pretrain.config import RunConfig
+from neuralforge_trainer.pretrain.dedup import NearDuplicates
+from neuralforge_trainer.pretrain.fetch import Package, downloaded, packages_of
+from neuralforge_trainer.pretrain.heldout import Decontamination
+from neuralforge_trainer.pretrain.licences import Licence, read_expression, read_licence
+from neuralforge_trainer.pretrain.manifest import Entry, check_sum, read_manifest, write_manifest
+
+_OWN_LICENCE = Licence("your own", True)
+_NO_LICENCE = Licence("no copyright file", False)
+Found = TypeVar("Found")
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Place:
+    """One thing to read: a package's file or a folder, and how the manifest names it."""
+
+    package: Package
+    file: Path
+
+
+def corpus_file(config: RunConfig) -> Path:
+    """Where the whole corpus lies: one JSON document a line."""
+    return config.folder / "corpus.jsonl"
+
+
+def build_corpus(
+    config: RunConfig,
+    manifest: Path,
+    folders: Sequence[Path],
+    clones: Sequence[Path],
+    report: Report,
+) -> None:
+    """Clean each package, then write the corpus without duplicates, and the manifest.
+
+    Raises:
+        CorpusError: nothing to read, or a package is not what the manifest says.
+    """
+    places = _places(config, read_manifest(manifest), folders)
+    if not places:
+        raise CorpusError("nothing to learn from; run the stage `fetch`, or pass --folder")
+    entries = _clean_all(config, places, read_manifest(manifest), report)
+    kept = _write_corpus(config, Decontamination(config.corpus, clones), entries, report)
+    fetched = [
+        dataclasses.replace(entry, files=kept[entry.name][0], bytes=kept[entry.name][1])
+        for entry in entries
+        if entry.kind != "folder"
+    ]
+    if fetched:
+        write_manifest(manifest, fetched)
+
+
+def read_corpus(config: RunConfig) -> Iterator[Document]:
+    """The documents of the corpus, in its order.
+
+    Raises:
+        CorpusError: it was not built yet.
+    """
+    path = corpus_file(config)
+    if not path.is_file():
+        raise CorpusError(f"{path} is not there yet; run the stage `corpus` first")
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            yield Document(**json.loads(line))
+
+
+def _places(config: RunConfig, manifest: dict[str, Entry], folders: Sequence[Path]) -> list[Place]:
+    places = [Place(Package(folder.name, "folder"), folder) for folder in folders]
+    for package in packages_of(config, manifest):
+        file = downloaded(config.folder, package)
+        if file is not None:
+            places.append(Place(package, file))
+    return places
+
+
+def _clean_all(
+    config: RunConfig, places: Sequence[Place], manifest: dict[str, Entry], report: Report
+) -> list[Entry]:
+    private_dir(config.folder / "cleaned")
+    entries = []
+    with ProcessPoolExecutor() as pool:
+        jobs = [pool.submit(_clean_one, config, p, manifest.get(p.package.name)) for p in places]
+        for place, job in zip(places, jobs, strict=True):
+            entry = job.result()
+            report(f"{place.package.name}: {entry.licence}, {entry.files} files")
+            entries.append(entry)
+    return entries
+
+
+def _clean_one(config: RunConfig, place: Place, pinned: Entry | None) -> Entry:
+    """Clean one package into its own file, once."""
+    folder = config.folder / "cleaned"
+    done = folder / f"{place.package.stem}.json"
+    known = read_json(done)
+    if known is not None:
+        return Entry(**known)
+    if pinned is not None:
+        check_sum(place.file, pinned)
+    licence = _licence(config, place)
+    documents = list(_documents(config, place, licence))
+    text = "".join(json.dumps(dataclasses.asdict(d)) + "\n" for d in documents)
+    write_atomic(folder / f"{place.package.stem}.jsonl", text)
+    size = sum(len(d.text) for d in documents)
+    is_folder = place.package.kind == "folder"
+    entry = Entry(
+        place.package.name,
+        place.package.kind,
+        "" if is_folder else _version(place),
+        licence.name if licence.permissive else f"refused: {licence.name}",
+        "" if is_folder else file_digest(place.file),
+        len(documents),
+        size,
+    )
+    write_json(done, dataclasses.asdict(entry))
+    return entry
+
+
+def _version(place: Place) -> str:
+    """Of NAME-VERSION.tgz, NAME_VERSION_ARCH.deb or NAME_VERSION.orig.tar.xz."""
+    name = place.file.name
+    if place.package.kind == "npm":
+        return name.removeprefix(f"{place.package.stem}-").removesuffix(".tgz")
+    return name.split(".orig.tar.")[0].removesuffix(".deb").split("_")[1].replace("%3a", ":")
+
+
+def _licence(config: RunConfig, place: Place) -> Licence:
+    """As the package's own files say, unless the run file states what a person has read."""
+    package, file = place.package, place.file
+    if package.kind == "folder":
+        return _OWN_LICENCE
+    if stated := config.corpus.licences.get(package.name):
+        return read_expression(stated)
+    if package.kind == "npm":
+        return read_expression(_member(file, "package/package.json", _npm_licence) or "")
+    if package.kind == "source":
+        file = next(iter(sorted(file.parent.glob("*.debian.tar.*"))), file)
+        return _member(file, "debian/copyright", read_licence) or _NO_LICENCE
+    return _member(file, f"doc/{package.name}/copyright", read_licence) or _NO_LICENCE
+
+
+def _member(file: Path, name: str, read: Callable[[str], Found]) -> Found | None:
+    """What `read` makes of the archive's first file whose path ends with `name`."""
+    for path, content in read_files(file):
+        if path.endswith(name):
+            return read(content.decode("utf-8", "replace"))
+    return None
+
+
+def _npm_licence(text: str) -> str:
+    value = json.loads(text).get("license", "")
+    return value if isinstance(value, str) else ""
+
+
+def _documents(config: RunConfig, place: Place, licence: Licence) -> Iterator[Document]:
+    if not licence.permissive:
+        return
+    languages = frozenset(config.corpus.mix)
+    inside = place.package.kind in ("source", "npm")  # all of it in one folder
+    found = [
+        document
+        for path, content in read_files(place.file)
+        if licence.allows(path)
+        and (name := path.partition("/")[2] if inside else path)
+        and (document := clean(place.package.name, name, content, languages)) is not None
+    ]
+    random.Random(f"{config.seed}:{place.package.name}").shuffle(found)
+    room = config.corpus.most_bytes
+    kept = []
+    for document in found:
+        if (room := room - len(document.text)) < 0:
+            break
+        kept.append(document)
+    yield from sorted(kept, key=lambda document: document.path)
+
+
+def _write_corpus(
+    config: RunConfig, decontamination: Decontamination, entries: Sequence[Entry], report: Report
+) -> dict[str, tuple[int, int]]:
+    """Write `corpus.jsonl`; returns files and characters kept of each package."""
+    near, seen = NearDuplicates(config.corpus.similarity), set[str]()
+    kept: dict[str, list[int]] = {entry.name: [0, 0] for entry in entries}
+    counts: Counter[str] = Counter()
+    part = corpus_file(config).with_suffix(".part")
+    with part.open("w", encoding="utf-8") as file:
+        for entry in entries:
+            for document in _cleaned(config, entry):
+                reason = _reason_to_drop(document, near, seen, decontamination)
+                counts[reason or document.language] += 1 if reason else len(document.text)
+                if reason:
+                    continue
+                kept[entry.name][0] += 1
+                kept[entry.name][1] += len(document.text)
+                file.write(json.dumps(dataclasses.asdict(document)) + "\n")
+    part.replace(corpus_file(config))
+    write_json(config.folder / "corpus.json", counts)
+    report(", ".join(f"{name} {count:,}" for name, count in counts.most_common()))
+    return {name: (files, size) for name, (files, size) in kept.items()}
+
+
+def _cleaned(config: RunConfig, entry: Entry) -> Iterator[Document]:
+    with (config.folder / "cleaned" / f"{Package(entry.name, entry.kind).stem}.jsonl").open(
+        encoding="utf-8"
+    ) as file:
+        for line in file:
+            yield Document(**json.loads(line))
+
+
+def _reason_to_drop(
+    document: Document, near: NearDuplicates, seen: set[str], decontamination: Decontamination
+) -> str | None:
+    if decontamination.is_named(document.path):
+        return "held out by name"
+    exact = digest(document.text)
+    if exact in seen:
+        return "duplicates"
+    seen.add(exact)
+    if decontamination.is_near(document.text):
+        return "held out by likeness"
+    return None if near.add(document.text) else "near-duplicates"

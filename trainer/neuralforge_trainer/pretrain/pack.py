@@ -1,0 +1,171 @@
+"""Shards: batches of rows in their training order, made when the training needs them.
+
+Invariant: shard n is a function of the run file, the corpus and n alone; it says where in each
+language's endless shuffled cycle it stopped, and the next goes on from there. Rows of one batch
+have one length, so every batch has the same number of tokens and no attention mask.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+from collections import defaultdict
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from neuralforge_adapters.home import private_dir, read_json, write_atomic, write_json
+from neuralforge_trainer.errors import PretrainError
+from neuralforge_trainer.pretrain.clean import Document, digest
+from neuralforge_trainer.pretrain.config import RunConfig
+from neuralforge_trainer.pretrain.corpus import read_corpus
+from neuralforge_trainer.pretrain.rows import RowMaker, characters_per_token
+from neuralforge_trainer.pretrain.tokenizer import Tokenizer
+
+_VALIDATION_BATCHES = 8
+
+Batch = npt.NDArray[np.uint16]
+"""Token ids (rows, length)."""
+
+
+class Packer:
+    """Makes shards of one run. Holds the corpus in memory."""
+
+    def __init__(self, config: RunConfig, tokenizer: Tokenizer) -> None:
+        self._config = config
+        self._folder = private_dir(config.folder / "shards")
+        documents = list(read_corpus(config))
+        self._neighbours = _neighbours(documents)
+        share = config.corpus.validation
+        held = [_fraction(document.text) < share for document in documents]
+        self._validation = [i for i, out in enumerate(held) if out]
+        self._training: dict[str, list[int]] = defaultdict(list)
+        for index, document in enumerate(documents):
+            if not held[index]:
+                self._training[document.language].append(index)
+        self._documents = documents
+        characters = characters_per_token(tokenizer, documents)
+        self._maker = RowMaker(tokenizer, config.pack, characters)
+        if not self._training or not self._validation:
+            raise PretrainError(
+                f"{len(documents)} documents are too few to train and to validate; add text"
+            )
+
+    def shard(self, number: int) -> list[Batch]:
+        """Shard `number`, made now unless it is there; the ones before it must have been made."""
+        path = self._path(number)
+        if not path.is_file():
+            self._make(number)
+        with np.load(path, allow_pickle=False) as arrays:
+            return _ordered({int(name[1:]): arrays[name] for name in arrays}, self._rows, number)
+
+    def validation(self) -> list[Batch]:
+        """A few batches of documents that are never trained on, always the same."""
+        random_source = random.Random(f"{self._config.seed}:validation")
+        order = random_source.sample(self._validation, len(self._validation))
+        rows: dict[int, list[list[int]]] = defaultdict(list)
+        for index in order:
+            self._add_rows(rows, index, random_source)
+            if sum(len(r) // self._rows(length) for length, r in rows.items()) > 64:
+                break
+        batches = _ordered({length: np.array(r, np.uint16) for length, r in rows.items()},
+                           self._rows, 0)  # fmt: skip
+        return batches[:_VALIDATION_BATCHES]
+
+    def forget(self, number: int) -> None:
+        """Delete the tokens of a shard that was trained on; how it ended stays."""
+        self._path(number).unlink(missing_ok=True)
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"shard-{number:05d}.npz"
+
+    def _rows(self, length: int) -> int:
+        return max(1, self._config.train.micro_tokens // length)
+
+    def _make(self, number: int) -> None:
+        cursor = self._cursor(number)
+        random_source = random.Random(f"{self._config.seed}:{number}")
+        rows: dict[int, list[list[int]]] = defaultdict(list)
+        tokens = dict.fromkeys(self._training, 0)
+        while sum(tokens.values()) < self._config.pack.shard_tokens:
+            language = min(tokens, key=lambda name: tokens[name] / self._share(name))
+            index = self._document(language, cursor[language])
+            cursor[language] += 1
+            tokens[language] += self._add_rows(rows, index, random_source)
+        write_json(self._path(number).with_suffix(".json"), cursor)
+        buffer = io.BytesIO()
+        arrays = {f"r{length}": np.array(some, np.uint16) for length, some in rows.items()}
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        write_atomic(self._path(number), buffer.getvalue())
+
+    def _add_rows(
+        self, rows: dict[int, list[list[int]]], index: int, random_source: random.Random
+    ) -> int:
+        """Add the rows of a document; returns their tokens, one at least."""
+        added = 1
+        document, neighbour = self._documents[index], self._neighbours[index]
+        beside = None if neighbour is None else self._documents[neighbour]
+        for length, ids in self._maker.rows(document, beside, random_source):
+            rows[length].append(ids)
+            added += length
+        return added
+
+    def _share(self, language: str) -> float:
+        return self._config.corpus.mix[language]
+
+    def _cursor(self, number: int) -> dict[str, int]:
+        """How many documents of each language the shards before `number` have used."""
+        if number == 0:
+            return dict.fromkeys(self._training, 0)
+        end = self._path(number - 1).with_suffix(".json")
+        if not end.is_file():
+            self._make(number - 1)
+        known: dict[str, int] = read_json(end) or {}
+        return {language: known[language] for language in self._training}
+
+    def _document(self, language: str, place: int) -> int:
+        """The document at `place` of a language's endless cycle, each round shuffled anew."""
+        members = self._training[language]
+        turn, within = divmod(place, len(members))
+        return members[_shuffled(f"{self._config.seed}:{language}:{turn}", len(members))[within]]
+
+
+@lru_cache(maxsize=32)
+def _shuffled(seed: str, size: int) -> list[int]:
+    return random.Random(seed).sample(range(size), size)
+
+
+def _ordered(arrays: dict[int, Batch], rows: Callable[[int], int], seed: int) -> list[Batch]:
+    """Batches of shuffled rows, in shuffled order; a rest that fills no batch is left out."""
+    generator = np.random.default_rng(seed)
+    batches: list[Batch] = []
+    for length in sorted(arrays):
+        size = rows(length)
+        shuffled = arrays[length][generator.permutation(len(arrays[length]))]
+        batches += [
+            shuffled[start : start + size] for start in range(0, len(shuffled) - size + 1, size)
+        ]
+    order = generator.permutation(len(batches))
+    return [batches[i] for i in order]
+
+
+def _neighbours(documents: list[Document]) -> list[int | None]:
+    """For each document the next of the same package, or the one before the last."""
+    found: list[int | None] = []
+    for index, document in enumerate(documents):
+        beside = (index + 1, index - 1)
+        same = (
+            i
+            for i in beside
+            if 0 <= i < len(documents) and documents[i].package == document.package
+        )
+        found.append(next(same, None))
+    return found
+
+
+def _fraction(text: str) -> float:
+    """A number in [0, 1) that depends on the text alone."""
+    return int(digest(text)[:12], 16) / 16**12

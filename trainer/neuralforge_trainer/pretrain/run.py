@@ -1,0 +1,135 @@
+"""Puts the parts of a run together: trunk, decayed branches, and exports of either.
+
+Invariant: the trunk is never changed by a branch or an export. Everything of a run lies in its
+folder: `trunk/`, `branch-STEP/`, `exports/`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from neuralforge_trainer.errors import PretrainError
+from neuralforge_trainer.pretrain import export, state
+from neuralforge_trainer.pretrain.config import RunConfig
+from neuralforge_trainer.pretrain.loop import Loop, weights_of
+from neuralforge_trainer.pretrain.model import Model, ModelConfig
+from neuralforge_trainer.pretrain.pack import Packer
+from neuralforge_trainer.pretrain.schedule import Schedule, branch, whole_run
+from neuralforge_trainer.pretrain.tokenizer import load_tokenizer, tokenizer_file
+
+Report = Callable[[str], None]
+
+
+def train(config: RunConfig, steps: int | None, start_from: Path | None, report: Report) -> bool:
+    """Train the trunk on, from its newest checkpoint; whether it has reached its end.
+
+    A run without a checkpoint begins with random weights, or with those of the GGUF `start_from`.
+
+    Raises:
+        PretrainError: an earlier stage is missing, or the disk refuses a checkpoint.
+        TrainingDivergedError: the loss is no finite number.
+    """
+    total = -(-config.train.tokens // config.train.batch_tokens)
+    schedule = whole_run(total, config.train.warmup_steps, config.train.decay_share)
+    loop = _loop(config, schedule, trunk(config), report)
+    found = state.load(loop.folder)
+    if found is not None:
+        loop.resume(found[1], found[0])
+        report(f"going on from step {found[0].step}")
+    elif start_from is not None:
+        loop.model.load_state_dict(export.read_weights(start_from, model_config(config)))
+        report(f"beginning with the weights of {start_from.name}, optimizers fresh")
+    return loop.run(steps)
+
+
+def decay(config: RunConfig, steps: int, report: Report) -> Path:
+    """Branch off the trunk's newest checkpoint, let the rates fall to zero; the branch's folder.
+
+    Raises:
+        PretrainError: the trunk has no checkpoint yet.
+    """
+    progress, tensors = _newest(trunk(config))
+    folder = config.folder / f"branch-{progress.step}"
+    schedule = branch(progress.step, config.train.warmup_steps, steps)
+    loop = _loop(config, schedule, folder, report)
+    own = state.load(folder)
+    if own is not None and own[0].step <= schedule.end:
+        progress, tensors = own
+    loop.resume(tensors, progress)
+    loop.run()
+    return folder
+
+
+def export_run(config: RunConfig, precision: export.Precision, output: Path | None) -> Path:
+    """Write the newest weights (a decayed branch of the newest step counts as newer) to GGUF.
+
+    Raises:
+        PretrainError: there is no checkpoint yet.
+        ExportError: the file cannot be written.
+    """
+    folder = newest_folder(config)
+    progress, tensors = _newest(folder)
+    path = output or config.folder / "exports" / f"{config.name}-{progress.step}-{precision}.gguf"
+    tokenizer = load_tokenizer(tokenizer_file(config))
+    weights = weights_of(tensors)
+    export.export(path, config.name, precision, model_config(config), weights, tokenizer)
+    return path
+
+
+def trunk(config: RunConfig) -> Path:
+    """The folder of the run's main line."""
+    return config.folder / "trunk"
+
+
+def newest_folder(config: RunConfig) -> Path:
+    """The trunk, or the branch that has gone further.
+
+    Raises:
+        PretrainError: there is no checkpoint yet.
+    """
+    folders = [trunk(config), *config.folder.glob("branch-*")]
+    steps = {folder: found[0].step for folder in folders if (found := state.load(folder))}
+    if not steps:
+        raise PretrainError("there is no checkpoint yet; run the stage `train` first")
+    return max(steps, key=lambda folder: steps[folder])
+
+
+def discard_branches(config: RunConfig) -> None:
+    """Remove decayed branches, to free their room."""
+    for folder in config.folder.glob("branch-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def model_config(config: RunConfig) -> ModelConfig:
+    """The model's shape as the run file says."""
+    return ModelConfig(**dataclasses.asdict(config.model))
+
+
+def device() -> torch.device:
+    """The accelerator where there is one that computes in bf16."""
+    if torch.cuda.is_available() and torch.cuda.is_bf16_supported():
+        return torch.device("cuda")
+    return torch.device("cpu")
+
+
+def _loop(config: RunConfig, schedule: Schedule, folder: Path, report: Report) -> Loop:
+    torch.manual_seed(config.seed)
+    tokenizer = load_tokenizer(tokenizer_file(config))
+    packer = Packer(config, tokenizer)
+    model = Model(model_config(config))
+    return Loop(
+        model, packer, config.train, schedule, folder, tokenizer.pad, report, device=device()
+    )
+
+
+def _newest(folder: Path) -> tuple[state.Progress, dict[str, Tensor]]:
+    found = state.load(folder)
+    if found is None:
+        raise PretrainError(f"{folder} has no checkpoint yet; run the stage `train` first")
+    return found

@@ -1,0 +1,103 @@
+"""A run's state on disk: weights, optimizer, place in the data, and the loss curve.
+
+Invariant: a checkpoint is whole or it is not seen; the loss log never holds a step that the
+checkpoint resumed from has not reached. safetensors and JSON only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neuralforge_adapters.home import private_dir, read_json, write_atomic, write_json
+from neuralforge_trainer.errors import PretrainError
+from neuralforge_trainer.learn.checkpoints import latest_complete, mark_complete
+
+_KEPT = 2
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands."""
+
+    step: int = 0
+    tokens: int = 0
+    shard: int = 0
+    batch: int = 0
+    """Batches of the shard that were trained on."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One line of the loss log; losses are nats per token."""
+
+    step: int
+    tokens: int
+    loss: float
+    scale: float
+    validation: float | None = None
+
+
+def save(folder: Path, progress: Progress, tensors: Mapping[str, Any]) -> None:
+    """Write a checkpoint, then remove all but the newest few.
+
+    Raises:
+        PretrainError: the disk refuses; the older checkpoints stand.
+    """
+    from safetensors.torch import save_file
+
+    target = folder / f"checkpoint-{progress.step}"
+    shutil.rmtree(target, ignore_errors=True)
+    try:
+        private_dir(target)
+        save_file({k: v.contiguous() for k, v in tensors.items()}, target / "state.safetensors")
+        write_json(target / "progress.json", dataclasses.asdict(progress))
+        mark_complete(target)
+    except OSError as error:
+        shutil.rmtree(target, ignore_errors=True)
+        raise PretrainError(
+            f"checkpoint {target} cannot be written: {error}; free some room and start again"
+        ) from error
+    for old in sorted(folder.glob("checkpoint-*"), key=_step)[:-_KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def load(folder: Path) -> tuple[Progress, dict[str, Any]] | None:
+    """The newest whole checkpoint; None where there is none."""
+    from safetensors.torch import load_file
+
+    found = latest_complete(folder)
+    if found is None:
+        return None
+    progress = Progress(**read_json(found / "progress.json"))  # type: ignore[arg-type]
+    return progress, load_file(found / "state.safetensors")
+
+
+def append_point(log: Path, point: Point) -> None:
+    """Add a line to the loss log."""
+    private_dir(log.parent)
+    with log.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(dataclasses.asdict(point)) + "\n")
+
+
+def read_points(log: Path) -> list[Point]:
+    """The loss log, oldest first; empty where there is none."""
+    if not log.is_file():
+        return []
+    return [Point(**json.loads(line)) for line in log.read_text("utf-8").splitlines() if line]
+
+
+def rewind_points(log: Path, step: int) -> None:
+    """Forget what the log says after `step`."""
+    points = [point for point in read_points(log) if point.step <= step]
+    lines = "".join(json.dumps(dataclasses.asdict(point)) + "\n" for point in points)
+    write_atomic(log, lines)
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
