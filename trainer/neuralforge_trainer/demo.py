@@ -155,21 +155,15 @@ class _Demo:
 
     async def _show(self, editor: LspClient, history: History) -> list[dict[str, Any]]:
         """Type at some positions, and show each suggestion with its time."""
-        self._heading("Type, and see what is suggested")
-        table = _table("file:line", "you typed", "suggested", "ms")
+        self._heading(
+            "Type, and see what is suggested (▏ is the cursor; green is what was written)"
+        )
         shown = []
         for item in _spread(history.items, _SHOWN):
             suggestion, milliseconds = await _suggest(editor, history, item)
             text = suggestion["insertText"] if suggestion else ""
-            line = item.prefix.count("\n") + 1
-            table.add_row(
-                f"{Path(item.path).name}:{line}",
-                Text(_tail(item.prefix), style="dim"),
-                _marked(text, item.expected),
-                f"{milliseconds:.0f}",
-            )
+            self._line(_place(item), item, text, f"{milliseconds:.0f} ms")
             shown.append({"text": text, "item": suggestion, "milliseconds": milliseconds})
-        self._console.print(table)
         return shown
 
     async def _accept(
@@ -254,11 +248,11 @@ class _Demo:
         results: Sequence[Result],
     ) -> None:
         self._heading("Before and after")
-        table = _table("wanted", "before", "after")
         for item, old, new in zip(_spread(history.items, _SHOWN), before, after, strict=True):
-            wanted = item.expected
-            table.add_row(wanted, _marked(old["text"], wanted), _marked(new["text"], wanted))
-        self._console.print(table)
+            self._line("wanted", item, item.expected, _place(item))
+            self._line("before", item, old["text"])
+            self._line("after", item, new["text"])
+            self._say("")
         figures = _table("system", "EM", "ES", "perplexity")
         for result in results:
             figures.add_row(
@@ -284,6 +278,16 @@ class _Demo:
                 f"{row['em']:.1%}", f"{row['es']:.1%}", f"{row['perplexity']:.2f}",
             )  # fmt: skip
         self._console.print(table)
+
+    def _line(self, label: str, item: Item, text: str, note: str = "") -> None:
+        """One line of code with what was suggested at the cursor."""
+        line = Text(f"  {label:16.16} ", style="dim", no_wrap=True, overflow="ellipsis")
+        line.append(_tail(item.prefix))
+        line.append("▏", style="cyan")
+        style = "bold green" if exact_match(item.expected, text) else "bold"
+        line.append(text.replace("\n", "⏎") or "(nothing)", style=style if text else "dim")
+        line.append(f"  {note}")
+        self._console.print(line)
 
     def _heading(self, text: str) -> None:
         self._console.print(f"\n[bold]{text}[/bold]")
@@ -361,10 +365,8 @@ def _tail(prefix: str) -> str:
     return prefix.rpartition("\n")[2].lstrip()[-36:]
 
 
-def _marked(text: str, wanted: str) -> Text:
-    """Green where it is exactly what was written."""
-    shown = text.replace("\n", "⏎") or "–"
-    return Text(shown, style="green" if exact_match(wanted, text) else "")
+def _place(item: Item) -> str:
+    return f"{Path(item.path).name}:{item.prefix.count(chr(10)) + 1}"
 
 
 def _table(*columns: str) -> Table:
