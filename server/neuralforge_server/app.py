@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _TICK_SECONDS = 5.0
+_END_SECONDS = 3.0
 _SETTLING_LIMIT = 500_000
 """Characters: edits of a longer document are followed, but not kept as samples."""
 _EXCERPT = 2000
@@ -116,10 +117,13 @@ class App(DocumentListener):
         for document in list(self.documents.values()):
             self.closed(document)
         self._ended = True
-        tasks = list(self._tasks)
-        for task in tasks:
+        if self.learner is not None:
+            self._watcher.close()
+            self._adapter_watcher.close()
+        for task in list(self._tasks):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_END_SECONDS)
         await self.host.stop()
         if self.writer is not None:
             await asyncio.to_thread(self.writer.close)
@@ -202,16 +206,16 @@ class App(DocumentListener):
     def _begin_watching(self) -> None:
         home = self.host.home
         self._watcher = Watcher(self._files_changed, self._anything_changed)
-        adapters = Watcher(
+        self._adapter_watcher = Watcher(
             lambda _: self.spawn(self.host.follow()), self._anything_changed, recursive=True
         )
         try:
             self._watcher.watch([private_dir(home.profile_dir), private_dir(home.trainer_dir)])
-            adapters.watch([private_dir(home.adapters)])
+            self._adapter_watcher.watch([private_dir(home.adapters)])
         except NeuralForgeError as error:
             self.link.show(Notice("warning", str(error)))
         self.spawn(self._watcher.run())
-        self.spawn(adapters.run())
+        self.spawn(self._adapter_watcher.run())
 
     async def _tick(self) -> None:
         while True:

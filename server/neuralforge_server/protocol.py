@@ -82,8 +82,10 @@ class Protocol(LanguageServerProtocol):
         body = self._frames.take()
         self._draining = body is not None
         if body is not None:
-            self._decode(body)
-            asyncio.get_running_loop().call_soon(self._drain)
+            try:
+                self._decode(body)
+            finally:
+                asyncio.get_running_loop().call_soon(self._drain)
 
     def _decode(self, body: bytes | bytearray) -> None:
         try:

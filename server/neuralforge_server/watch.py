@@ -36,15 +36,21 @@ class Watcher:
         self._recursive = recursive
         self._folders: frozenset[Path] = frozenset()
         self._stop = asyncio.Event()
+        self._closed = False
 
     def watch(self, folders: Iterable[Path]) -> None:
         """Watch these folders as well."""
         self._folders |= set(folders)
         self._stop.set()
 
+    def close(self) -> None:
+        """Have `run` return: a cancel that meets the end of a watch may get lost in it."""
+        self._closed = True
+        self._stop.set()
+
     async def run(self) -> None:
-        """Watch until cancelled."""
-        while True:
+        """Watch until closed."""
+        while not self._closed:
             self._stop = stop = asyncio.Event()
             if folders := [folder for folder in self._folders if folder.is_dir()]:
                 await self._watch(folders, stop)
