@@ -267,9 +267,6 @@ class App(DocumentListener):
             uri, before = document.uri, self._before
             self.writer.post(lambda recorder: recorder.changed(uri, change, before))
 
-    def saved(self, document: Document) -> None:
-        """Nothing yet: a document is learned from when it is committed."""
-
     def closed(self, document: Document) -> None:
         """Forget a document."""
         self._too_large.discard(document.uri)

@@ -137,7 +137,7 @@ async def train_now(app: App, arguments: list[Any]) -> Any:
     return await app.learner.start(Job(repository))
 
 
-def _order(command: Command) -> Handler:
+def _order(command: Command, description: str) -> Handler:
     """A command for the trainer, whoever started it."""
 
     async def handler(app: App, _: list[Any]) -> Any:
@@ -146,6 +146,7 @@ def _order(command: Command) -> Handler:
         running = await asyncio.to_thread(is_running, home)
         return {"command": order.command, "sequence": order.sequence, "running": running}
 
+    handler.__doc__ = f"`[]` → {description}"
     return handler
 
 
@@ -288,12 +289,33 @@ COMMANDS: dict[str, Handler] = {
     "neuralforge.adapter.scale": scale,
     "neuralforge.adapter.rollback": rollback,
     "neuralforge.train.now": train_now,
-    "neuralforge.train.pause": _order("pause"),
-    "neuralforge.train.resume": _order("run"),
-    "neuralforge.train.skip": _order("skip"),
-    "neuralforge.train.cancel": _order("cancel"),
+    "neuralforge.train.pause": _order("pause", "let the trainer wait, also one that starts later."),
+    "neuralforge.train.resume": _order("run", "let the trainer go on."),
+    "neuralforge.train.skip": _order("skip", "end the training, and never train on its samples."),
+    "neuralforge.train.cancel": _order("cancel", "end the training; its samples stay new."),
     "neuralforge.status": status,
     "neuralforge.log.purge": purge,
     "neuralforge.consent": consent,
     ACCEPTED: accepted,
 }
+
+
+def docs_table() -> str:
+    """The content of `docs/lsp-commands.md`."""
+    rows = "\n".join(
+        f"| `{name}` | {(handler.__doc__ or '').strip().replace('|', '&#124;')} |"
+        for name, handler in COMMANDS.items()
+    )
+    return (
+        "# Commands of the language server\n\n"
+        "Generated from `commands.py` by `python -m neuralforge_server.commands`; a test fails "
+        "when it is stale.\n\n"
+        "By `workspace/executeCommand`, with arguments by place or as one object with their "
+        "names. What cannot be done is an error: code -32602 for wrong arguments, -32803 for "
+        "the rest, with a message that says what to do and `data.kind`, the error's name.\n\n"
+        f"| command | arguments → result |\n|---|---|\n{rows}\n"
+    )
+
+
+if __name__ == "__main__":
+    print(docs_table(), end="")  # noqa: T201 - a command that prints a document

@@ -42,9 +42,6 @@ class DocumentListener:
     def changed(self, document: Document, change: Change) -> None:
         """One edit was made."""
 
-    def saved(self, document: Document) -> None:
-        """The editor wrote the document to disk."""
-
     def closed(self, document: Document) -> None:
         """A document was closed."""
 
@@ -189,12 +186,6 @@ class Protocol(LanguageServerProtocol):
             self.listener.changed(document, change)
         if document.too_large and kept:
             self.listener.opened(document)
-
-    @lsp_method(types.TEXT_DOCUMENT_DID_SAVE)
-    def lsp_text_document__did_save(self, params: types.DidSaveTextDocumentParams) -> None:
-        """Pass on that a document was saved."""
-        if document := self.documents.get(params.text_document.uri):
-            self.listener.saved(document)
 
     @lsp_method(types.TEXT_DOCUMENT_DID_CLOSE)
     def lsp_text_document__did_close(self, params: types.DidCloseTextDocumentParams) -> None:
