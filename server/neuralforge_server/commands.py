@@ -99,7 +99,7 @@ async def scale(app: App, arguments: list[Any]) -> Any:
 
 
 async def rollback(app: App, arguments: list[Any]) -> Any:
-    """`[adapter?]`, the personal one by default; `name@v0001` goes back to that version."""
+    """`[adapter?]`, the personal one by default, or `name@v0001` → it, an older version now."""
     name = _text(arguments, 0, "adapter", PERSONAL)
     store = app.host.store
     before = store.current(name.partition("@")[0])

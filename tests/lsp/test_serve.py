@@ -124,12 +124,11 @@ async def test_positions_count_in_the_negotiated_encoding(
     }
     editor = await start(initialize={"capabilities": capabilities})
     assert editor.capabilities["positionEncoding"] == encoding
-    editor.open("file:///a.py", "def add(first, second):\n    s = '😀'; return ")
-    (item,) = await editor.complete("file:///a.py", (1, 9 + units + 9))
-    assert item["range"]["start"]["character"] == 18 + units
-    editor.change("file:///a.py", "\n    return ", (1, 10 + units), (1, 18 + units))
-    (item,) = await editor.complete("file:///a.py", (2, 11))
-    assert item["insertText"].startswith("first")
+    editor.open("file:///a.py", "def add(first, second):\n    print('😀', XXXfi")
+    editor.change("file:///a.py", "", (1, 14 + units), (1, 17 + units))
+    (item,) = await editor.complete("file:///a.py", (1, 16 + units))
+    assert item["range"]["start"] == {"line": 1, "character": 16 + units}
+    assert item["insertText"].startswith("rst")
 
 
 @pytest.mark.asyncio(loop_scope="function")
