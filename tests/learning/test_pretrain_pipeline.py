@@ -1,0 +1,280 @@
+"""The whole pretraining pipeline at toy size: from source code to a GGUF that serves and trains."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import neuralforge_server
+from git_maker import GitMaker
+from neuralforge_adapters.base import open_base
+from neuralforge_adapters.home import Home
+from neuralforge_server.engine.client import EngineClient
+from neuralforge_server.engine.protocol import ScoreRequest
+from neuralforge_trainer.errors import PretrainError
+from neuralforge_trainer.pretrain import export, run, state
+from neuralforge_trainer.pretrain.check import check_export
+from neuralforge_trainer.pretrain.config import ROOT_VARIABLE, RunConfig, load_config
+from neuralforge_trainer.pretrain.corpus import build_corpus, read_corpus
+from neuralforge_trainer.pretrain.loop import weights_of
+from neuralforge_trainer.pretrain.model import Model, chunk_loss
+from neuralforge_trainer.pretrain.pack import Packer
+from neuralforge_trainer.pretrain.tokenizer import load_tokenizer, tokenizer_file, train_tokenizer
+
+CODE = Path(neuralforge_server.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    """The toy run, in a folder of its own."""
+    os.environ[ROOT_VARIABLE] = str(tmp_path_factory.mktemp("pretrain"))
+    return load_config("toy")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_real_folder() -> Iterator[None]:
+    before = os.environ.get(ROOT_VARIABLE)
+    yield
+    os.environ.pop(ROOT_VARIABLE, None)
+    if before is not None:
+        os.environ[ROOT_VARIABLE] = before
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real code: this project's server, one file of it twice."""
+    folder = tmp_path_factory.mktemp("source") / "served"
+    shutil.copytree(CODE, folder, ignore=shutil.ignore_patterns("__pycache__", "py.typed"))
+    shutil.copyfile(folder / "documents.py", folder / "zz_documents_again.py")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(config: RunConfig, source: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    """The corpus and the tokenizer, with one file of the source held out by likeness."""
+    clone = GitMaker(tmp_path_factory.mktemp("clone"))
+    text = (source / "settings.py").read_text("utf-8")
+    clone.commit({"own/options.py": text.replace("settings", "options", 3)})
+    build_corpus(config, config.folder / "manifest.json", [source], [clone.root], lambda _: None)
+    train_tokenizer(config)
+    return config
+
+
+@pytest.fixture(scope="module")
+def trained(built: RunConfig) -> RunConfig:
+    """The trunk, trained to its end in one go."""
+    assert run.train(built, None, None, lambda _: None)
+    return built
+
+
+def test_the_corpus_holds_each_file_once_and_nothing_held_out(built: RunConfig) -> None:
+    paths = [document.path for document in read_corpus(built)]
+    assert "documents.py" in paths and "zz_documents_again.py" not in paths
+    assert "settings.py" not in paths, "near to a file of the held-out repository"
+    assert "engine/llama.py" in paths
+
+
+def test_fim_rows_are_consecutive_pieces_of_a_document(built: RunConfig) -> None:
+    """Put together again, a middle between its prefix and its suffix stands in some file."""
+    tokenizer = load_tokenizer(tokenizer_file(built))
+    texts = [document.text for document in read_corpus(built)]
+    checked = orders = 0
+    batches = Packer(built, tokenizer).shard(0)
+    rows = [list(map(int, row)) for batch in batches for row in batch]
+    for row in rows:
+        if tokenizer.middle not in row:
+            continue
+        start, suffix, middle = map(
+            row.index, (tokenizer.prefix, tokenizer.suffix, tokenizer.middle)
+        )
+        end = row.index(tokenizer.end, middle)
+        after = row[suffix + 1 : middle]
+        before = row[start + 1 : suffix]
+        text = _decode(built, before + row[middle + 1 : end] + after)
+        checked += any(text in whole for whole in texts)
+        orders += not before
+    fim = sum(tokenizer.middle in row for row in rows)
+    assert checked == fim > len(rows) / 2
+    assert fim / 2 < orders < fim, "both orders, suffix first the more frequent"
+
+
+def test_a_shard_is_made_again_the_same(built: RunConfig) -> None:
+    tokenizer = load_tokenizer(tokenizer_file(built))
+    first = Packer(built, tokenizer).shard(1)
+    Packer(built, tokenizer).forget(1)
+    again = Packer(built, tokenizer).shard(1)
+    assert len(first) == len(again) > 5
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert all(batch.size == built.train.micro_tokens for batch in first)
+
+
+def test_the_model_computes_what_transformers_computes(built: RunConfig) -> None:
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    torch.manual_seed(0)
+    shape = run.model_config(built)
+    ours = Model(shape)
+    theirs = Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=shape.vocabulary,
+            hidden_size=shape.width,
+            intermediate_size=shape.hidden,
+            num_hidden_layers=shape.layers,
+            num_attention_heads=shape.heads,
+            num_key_value_heads=shape.kv_heads,
+            rms_norm_eps=shape.norm_epsilon,
+            rope_theta=shape.rope_base,
+            tie_word_embeddings=True,
+        )
+    )
+    missing = theirs.load_state_dict(ours.state_dict(), strict=False)
+    assert not missing.unexpected_keys and missing.missing_keys == ["lm_head.weight"]
+    theirs.tie_weights()
+    ids = torch.randint(0, shape.vocabulary, (2, 50))
+    with torch.no_grad():
+        torch.testing.assert_close(
+            ours(ids) @ ours.head.T, theirs(ids).logits, atol=1e-4, rtol=1e-4
+        )
+
+
+def test_the_chunked_loss_and_its_gradients_are_those_of_autograd() -> None:
+    torch.manual_seed(0)
+    hidden = torch.randn(40, 16, requires_grad=True)
+    head = torch.randn(50, 16, requires_grad=True)
+    targets = torch.randint(0, 50, (40,))
+    targets[::7] = -1
+    expected = torch.nn.functional.cross_entropy(
+        hidden @ head.T, targets, ignore_index=-1, reduction="sum"
+    )
+    expected.backward()
+    loss, for_hidden, for_head = chunk_loss(hidden.detach(), head.detach(), targets)
+    torch.testing.assert_close(loss, expected.detach())
+    torch.testing.assert_close(for_hidden, hidden.grad)
+    torch.testing.assert_close(for_head, head.grad)
+
+
+def test_training_learns_and_logs_every_point_once(trained: RunConfig) -> None:
+    points = state.read_points(run.trunk(trained) / "loss.jsonl")
+    steps = [point.step for point in points]
+    assert steps == sorted(set(steps)) and steps[-1] == 20
+    validations = [point.validation for point in points if point.validation is not None]
+    assert validations[-1] < validations[0] < np.log(trained.model.vocabulary)
+
+
+def test_an_interrupted_run_ends_with_the_same_weights(trained: RunConfig, tmp_path: Path) -> None:
+    whole = state.load(run.trunk(trained))
+    assert whole is not None
+    kept = tmp_path / "whole"
+    run.trunk(trained).rename(kept)
+    try:
+        assert not run.train(trained, 7, None, lambda _: None)
+        assert run.train(trained, None, None, lambda _: None)
+        pieced = state.load(run.trunk(trained))
+    finally:
+        shutil.rmtree(run.trunk(trained), ignore_errors=True)
+        kept.rename(run.trunk(trained))
+    assert pieced is not None and pieced[0] == whole[0]
+    assert all(torch.equal(whole[1][name], pieced[1][name]) for name in whole[1])
+
+
+@pytest.mark.parametrize("precision", ["f16", "q8_0"])
+def test_the_exported_base_serves_and_trains_as_it_was_trained(
+    trained: RunConfig, home: Home, precision: export.Precision
+) -> None:
+    tokenizer = load_tokenizer(tokenizer_file(trained))
+    path = run.export_run(trained, precision, None)
+    info = check_export(path, tokenizer, home)
+    assert (info.fim_order, info.architecture) == ("suffix-first", "qwen2")
+    assert info.trained_context == trained.model.context
+    with EngineClient(open_base(path, home)) as engine:
+        score = engine.score(ScoreRequest("def f(values):\n    ", "\n", "return len(values)"))
+    expected = _own_score(trained, "def f(values):\n", "    return len(values)", "\n")
+    assert score.nll == pytest.approx(expected, rel=0.002 if precision == "f16" else 0.02)
+
+
+def test_a_run_goes_on_from_a_gguf_alone(trained: RunConfig, tmp_path: Path) -> None:
+    path = run.export_run(trained, "q8_0", tmp_path / "shipped.gguf")
+    found = state.load(run.newest_folder(trained))
+    assert found is not None
+    weights = export.read_weights(path, run.model_config(trained))
+    for name, tensor in weights_of(found[1]).items():
+        torch.testing.assert_close(weights[name], tensor, atol=0.01, rtol=0.02)
+    fresh = dataclasses.replace(trained, name="fresh")
+    fresh.folder.mkdir()
+    for name in ("corpus.jsonl", "tokenizer.json"):
+        shutil.copyfile(trained.folder / name, fresh.folder / name)
+    said: list[str] = []
+    run.train(fresh, 10, path, said.append)
+    first = state.read_points(run.trunk(fresh) / "loss.jsonl")[0]
+    last = state.read_points(run.trunk(trained) / "loss.jsonl")[0]
+    assert "optimizers fresh" in said[0] and first.loss < last.loss
+
+
+def test_a_branch_decays_and_leaves_the_trunk_as_it_was(trained: RunConfig) -> None:
+    before = state.load(run.trunk(trained))
+    folder = run.decay(trained, 4, lambda _: None)
+    after, branched = state.load(run.trunk(trained)), state.load(folder)
+    assert before is not None and after is not None and branched is not None
+    assert before[0] == after[0] and branched[0].step == before[0].step + 4
+    assert run.newest_folder(trained) == folder
+    run.discard_branches(trained)
+    assert run.newest_folder(trained) == run.trunk(trained)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits a file's size as POSIX does")
+def test_a_full_disk_leaves_the_old_export_whole(trained: RunConfig, tmp_path: Path) -> None:
+    target = tmp_path / "base.gguf"
+    target.write_bytes(b"the old one")
+    script = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));"
+        "from neuralforge_trainer.pretrain.__main__ import main;"
+        f"sys.argv = ['pretrain', 'export', 'toy', '--output', {str(target)!r}]; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 1 and "free some room" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["base.gguf"]
+    assert target.read_bytes() == b"the old one"
+
+
+def test_a_stage_without_the_one_before_says_which(tmp_path: Path) -> None:
+    os.environ[ROOT_VARIABLE], before = str(tmp_path), os.environ[ROOT_VARIABLE]
+    try:
+        with pytest.raises(PretrainError, match="`tokenizer` first"):
+            run.train(load_config("toy"), None, None, lambda _: None)
+        with pytest.raises(PretrainError, match="`train` first"):
+            run.export_run(load_config("toy"), "f16", None)
+    finally:
+        os.environ[ROOT_VARIABLE] = before
+
+
+def _decode(config: RunConfig, ids: list[int]) -> str:
+    from tokenizers import Tokenizer
+
+    text: str = Tokenizer.from_file(str(tokenizer_file(config))).decode(ids)
+    return text
+
+
+def _own_score(config: RunConfig, kept: str, target: str, suffix: str) -> float:
+    """Negative log likelihood of `target` by the torch model, laid out suffix first."""
+    tokenizer = load_tokenizer(tokenizer_file(config))
+    found = state.load(run.newest_folder(config))
+    assert found is not None
+    model = Model(run.model_config(config))
+    model.load_state_dict(weights_of(found[1]))
+    before = [tokenizer.prefix, tokenizer.suffix, *tokenizer.encode(suffix), tokenizer.middle]
+    before += tokenizer.encode(kept)
+    wanted = tokenizer.encode(target)
+    with torch.no_grad():
+        logits = model(torch.tensor([before + wanted])) @ model.head.T
+    likely = logits[0].log_softmax(-1)
+    places = range(len(before) - 1, len(before) + len(wanted) - 1)
+    return -float(sum(likely[at, token] for at, token in zip(places, wanted, strict=True)))
