@@ -22,7 +22,7 @@ Paths = tuple[Path, ...]
 
 @click.group(epilog="Example: neuralforge pretrain train embedded")
 def group() -> None:
-    """Make a base: fetch, corpus, tokenizer, train, export."""
+    """Make a base: fetch, corpus, tokenizer, train, export, card."""
 
 
 run_argument = click.argument("run", default="embedded")
@@ -120,6 +120,24 @@ def export(run: str, precision: Literal["q8_0", "f16"], output: Path | None) -> 
         f"{path}: {info.parameters / 1e6:.1f} M parameters, {info.file_bytes / 1e6:.1f} MB, "
         f"{info.fim_order}; llama.cpp and transformers read the same token ids"
     )
+
+
+@group.command()
+@run_argument
+@manifest_option
+@click.option("--output", type=click.Path(path_type=Path), help="The folder to write to.")
+@click.option(
+    "--evaluation",
+    type=click.Path(exists=True, path_type=Path),
+    help="A report of `neuralforge bases evaluate`, in Markdown, to quote.",
+)
+def card(run: str, manifest: Path | None, output: Path | None, evaluation: Path | None) -> None:
+    """Write the model card and the plot of the loss."""
+    from neuralforge_trainer.pretrain.card import write_card
+
+    config = load_config(run)
+    folder = output or config.folder / "exports"
+    click.echo(write_card(config, _manifest(run, manifest), folder, evaluation))
 
 
 def _say(line: str) -> None:

@@ -56,6 +56,7 @@ def decay(config: RunConfig, steps: int, report: Report) -> Path:
     """
     progress, tensors = _newest(trunk(config))
     folder = config.folder / f"branch-{progress.step}"
+    discard_branches(config, keep=folder)
     schedule = branch(progress.step, config.train.warmup_steps, steps)
     loop = _loop(config, schedule, folder, report)
     own = state.load(folder)
@@ -100,10 +101,11 @@ def newest_folder(config: RunConfig) -> Path:
     return max(steps, key=lambda folder: steps[folder])
 
 
-def discard_branches(config: RunConfig) -> None:
-    """Remove decayed branches, to free their room."""
+def discard_branches(config: RunConfig, keep: Path | None = None) -> None:
+    """Remove decayed branches but `keep`: each is as large as the trunk."""
     for folder in config.folder.glob("branch-*"):
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder != keep:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def model_config(config: RunConfig) -> ModelConfig:
