@@ -94,6 +94,10 @@ async def test_a_change_in_a_terminal_reaches_a_running_server(
     StackFile(editor_home).write([StackEntry("shared")])
     while not await stack_of(editor):  # each round trip gives the watch its turn
         pass
+    for scale in (0.5, 0.6, 0.7):  # more often than the store's own watch could account for
+        StackFile(editor_home).write([StackEntry("shared", scale)])
+        while (await stack_of(editor))[0]["scale"] != scale:
+            pass
     newer = publish(editor_home, "shared", 7)
     while (await stack_of(editor))[0]["adapter"] != newer.reference:
         pass

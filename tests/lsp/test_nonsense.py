@@ -41,6 +41,7 @@ def _open_document(editor: LspClient) -> None:
         b"Content-Length: 99999999999\r\n\r\n{}",
         framed(b"{broken"),
         framed(b'{"jsonrpc": "2.0", "method": "exit"', 400),
+        framed(b'{"jsonrpc": "2.0", "method": "exit"', 45),
         framed(b'{"jsonrpc": "2.0", "method": "exit"}', 10),
         framed(b"[" * 100_000),
         framed(b'{"jsonrpc": "2.0", "id": ' + b"9" * 5000 + b', "method": "shutdown"}'),
@@ -48,7 +49,7 @@ def _open_document(editor: LspClient) -> None:
         framed(b"null"),
         framed(b"\xff\xfe{}"),
     ],
-    ids=range(12),
+    ids=range(13),
 )
 async def test_garbage_on_the_wire_is_survived(editor: LspClient, raw: bytes) -> None:
     editor.send_raw(raw)
