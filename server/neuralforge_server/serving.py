@@ -6,12 +6,16 @@ Knows no protocol: pygls is imported only once the engine is on its way.
 from __future__ import annotations
 
 import asyncio
+import sys
 
 from neuralforge_adapters.home import Home
 from neuralforge_server.engine.supervisor import Notice
 from neuralforge_server.host import EngineHost, engine_options
 from neuralforge_server.options import ServeOptions
 from neuralforge_server.settings import EngineSettings
+
+_SWITCH_SECONDS = 0.0005
+"""How long a thread that scrubs or writes may hold up the event loop; Python's own is 5 ms."""
 
 
 def serve(options: ServeOptions) -> int:
@@ -21,6 +25,7 @@ def serve(options: ServeOptions) -> int:
         BaseFileError, HomeError: the base or the profile of the command line cannot be used.
         OSError: the TCP address cannot be bound.
     """
+    sys.setswitchinterval(_SWITCH_SECONDS)
     return asyncio.run(_serve(options))
 
 
