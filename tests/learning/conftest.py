@@ -10,8 +10,12 @@ import pytest
 
 from neuralforge_adapters.base import Base, open_base
 from neuralforge_adapters.home import Home
+from neuralforge_adapters.trainer_files import TrainerState
+from neuralforge_trainer.job import run_job
 from neuralforge_trainer.learn.libraries import tame_libraries
 from neuralforge_trainer.learn.vocabulary import Vocabulary, load_vocabulary
+from neuralforge_trainer.settings import Job, JobSettings
+from trained import Trained
 
 tame_libraries()
 
@@ -50,3 +54,14 @@ def house_repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
     finally:
         os.environ.clear()
         os.environ.update(kept)
+
+
+@pytest.fixture(scope="session")
+def trained(house_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The first job of a fresh home, with what the defaults leave to take less time."""
+    settings = JobSettings(max_samples=300, heldout_items=60, general_items=40, fisher_samples=16)
+    home = Home(tmp_path_factory.mktemp("trained"))
+    job = Job(repository=house_repository, foreground=True, settings=settings)
+    states: list[TrainerState] = []
+    outcome = run_job(home, job, states.append)
+    return Trained(home, job, outcome, states)

@@ -40,8 +40,10 @@ class JobSettings:
     replay_capacity: int = 1000
     replay_days: float = 730.0
     """Replayed samples grow no older."""
-    rehearsal_share: float = 0.1
+    rehearsal_share: float = 0.2
     """Of all examples, how many are general code."""
+    rehearsal_prefix_weight: float = 0.1
+    """As `prefix_weight`, for general code: without it general code was forgotten."""
     rho: float = 1.0
     """EWC's strength; see `learn.ewc`."""
     fisher_samples: int = 64

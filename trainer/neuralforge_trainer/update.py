@@ -12,7 +12,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,8 @@ def mix(home: Home, base: Base, samples: Sequence[Sample], settings: JobSettings
         with ReplayBuffer(home.replay_buffer, settings.replay_capacity) as buffer:
             replayed = buffer.draw(round(per_new * replay_share))
     general = general_samples(round(per_new * settings.rehearsal_share), settings.seed)
-    return Mixture(new, encode_all(encoder, replayed), encode_all(encoder, general))
+    whole = replace(encoder, prefix_weight=settings.rehearsal_prefix_weight)
+    return Mixture(new, encode_all(encoder, replayed), encode_all(whole, general))
 
 
 def _run_settings(settings: JobSettings, device: torch.device) -> RunSettings:

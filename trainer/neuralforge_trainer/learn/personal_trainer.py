@@ -169,7 +169,7 @@ def token_loss(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     on its left is a small share of them.
     """
     ids, weights = inputs["input_ids"], inputs["weights"]
-    first = int((weights.sum(0) > 0).nonzero()[0])
+    first = max(1, int((weights.sum(0) > 0).nonzero()[0]))  # nothing predicts the first token
     kept = ids.shape[1] - first + 1
     mask = inputs["attention_mask"]
     output = model(
