@@ -23,6 +23,7 @@ COMMANDS = {
     "log": "Show, count and purge what is remembered.",
     "status": "Show the base, the stack, the log and the trainer.",
     "doctor": "Check this machine, and say what to mend.",
+    "bases": "Compare base models.",
     "pretrain": "Make a base: corpus, tokenizer, training, GGUF.",
     "demo": "Watch a history change what is suggested, in five minutes.",
 }
