@@ -12,10 +12,16 @@ import pytest
 from neuralforge_trainer.errors import CorpusError, PretrainConfigError
 from neuralforge_trainer.pretrain.archives import read_files
 from neuralforge_trainer.pretrain.clean import Document, clean
-from neuralforge_trainer.pretrain.config import load_config
+from neuralforge_trainer.pretrain.config import config_path, load_config
 from neuralforge_trainer.pretrain.dedup import NearDuplicates
 from neuralforge_trainer.pretrain.licences import read_expression, read_licence
-from neuralforge_trainer.pretrain.manifest import Entry, check_sum, read_manifest, write_manifest
+from neuralforge_trainer.pretrain.manifest import (
+    Entry,
+    Manifest,
+    check_sum,
+    read_manifest,
+    write_manifest,
+)
 from neuralforge_trainer.pretrain.middles import draw_middle
 from neuralforge_trainer.pretrain.schedule import branch, whole_run
 from neuralforge_trainer.pretrain.syntax import Tree
@@ -139,8 +145,10 @@ def test_the_manifest_comes_back_and_refuses_another_file(tmp_path: Path) -> Non
     file.write_bytes(b"content")
     digest = "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73"
     entry = Entry("pack", "package", "1.0", "MIT", digest, 1, 7)
-    write_manifest(tmp_path / "manifest.json", [entry])
-    assert read_manifest(tmp_path / "manifest.json") == {"pack": entry}
+    manifest = Manifest({"pack": entry}, frozenset(["a1b2"]))
+    write_manifest(tmp_path / "manifest.json", manifest)
+    assert read_manifest(tmp_path / "manifest.json") == manifest
+    assert read_manifest(tmp_path / "none.json") == Manifest()
     check_sum(file, entry)
     file.write_bytes(b"other")
     with pytest.raises(CorpusError, match="checksum"):
@@ -187,7 +195,24 @@ def test_a_wrong_run_file_is_refused_by_name(tmp_path: Path, line: str, named: s
         load_config(str(file))
 
 
-@pytest.mark.parametrize("name", ["embedded", "toy"])
+def test_a_run_that_extends_another_shares_its_data_and_keeps_what_it_leaves_out() -> None:
+    small, embedded = load_config("small"), load_config("embedded")
+    assert small.data_folder == embedded.folder != small.folder
+    assert small.corpus == embedded.corpus and small.pack == embedded.pack
+    assert small.model.vocabulary == embedded.model.vocabulary
+    assert small.model.layers > embedded.model.layers
+
+
+def test_every_package_of_the_embedded_base_has_a_licence_and_a_checksum() -> None:
+    manifest = read_manifest(config_path("embedded").with_name("embedded.manifest.json"))
+    named = {name for names in load_config("embedded").corpus.packages.values() for name in names}
+    assert len(manifest.packages) > 500 and set(manifest.packages) <= named
+    for entry in manifest.packages.values():
+        assert len(entry.sha256) == 64 and entry.version and entry.files > 0, entry
+        assert entry.licence and not entry.licence.startswith("refused"), entry
+
+
+@pytest.mark.parametrize("name", ["embedded", "toy", "small"])
 def test_the_run_files_that_ship_are_right(name: str) -> None:
     config = load_config(name)
     assert config.name == name and config.model.width % config.model.heads == 0

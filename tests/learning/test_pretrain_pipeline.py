@@ -27,7 +27,7 @@ from neuralforge_trainer.pretrain.config import ROOT_VARIABLE, RunConfig, load_c
 from neuralforge_trainer.pretrain.corpus import build_corpus, read_corpus
 from neuralforge_trainer.pretrain.loop import weights_of
 from neuralforge_trainer.pretrain.model import Model, chunk_loss
-from neuralforge_trainer.pretrain.pack import Packer
+from neuralforge_trainer.pretrain.pack import Packer, pack_ahead
 from neuralforge_trainer.pretrain.tokenizer import load_tokenizer, tokenizer_file, train_tokenizer
 
 CODE = Path(neuralforge_server.__file__).parent
@@ -115,6 +115,17 @@ def test_a_shard_is_made_again_the_same(built: RunConfig) -> None:
     assert len(first) == len(again) > 5
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert all(batch.size == built.train.micro_tokens for batch in first)
+
+
+def test_shards_made_ahead_by_several_processes_are_the_same(built: RunConfig) -> None:
+    one_by_one = [Packer(built, load_tokenizer(tokenizer_file(built))).shard(n) for n in range(3)]
+    shutil.rmtree(built.folder / "shards")
+    pack_ahead(built, tokenizer_file(built), range(3), workers=2)
+    made = sorted(path.name for path in (built.folder / "shards").glob("*.npz"))
+    assert len(made) == 3
+    packer = Packer(built, load_tokenizer(tokenizer_file(built)))
+    for number, batches in enumerate(one_by_one):
+        assert all(map(np.array_equal, batches, packer.shard(number)))
 
 
 def test_the_model_computes_what_transformers_computes(built: RunConfig) -> None:

@@ -78,6 +78,20 @@ def tokenizer(run: str) -> None:
 
 @group.command()
 @run_argument
+@click.option("--shards", type=click.IntRange(1), required=True, help="From the first on.")
+@click.option("--workers", type=click.IntRange(1), default=os.cpu_count(), show_default=True)
+def pack(run: str, shards: int, workers: int) -> None:
+    """Make batches ahead, where training is faster than one core makes them."""
+    from neuralforge_trainer.pretrain.pack import pack_ahead
+    from neuralforge_trainer.pretrain.tokenizer import tokenizer_file
+
+    config = load_config(run)
+    pack_ahead(config, tokenizer_file(config), range(shards), workers)
+    click.echo(f"{shards} shards of {config.pack.shard_tokens} tokens are there")
+
+
+@group.command()
+@run_argument
 @click.option("--steps", type=click.IntRange(1), help="Stop after so many more steps.")
 @click.option(
     "--from-gguf",

@@ -28,7 +28,7 @@ def write_card(config: RunConfig, manifest: Path, folder: Path, evaluation: Path
     points = curve(config)
     private_dir(folder)
     plot(points, folder / "loss.svg")
-    entries = list(read_manifest(manifest).values())
+    entries = list(read_manifest(manifest).packages.values())
     parts = [
         f"# {config.name}\n",
         _model(config),
@@ -94,7 +94,7 @@ def _training(config: RunConfig, points: list[Point]) -> str:
 
 
 def _data(config: RunConfig, entries: list[Entry]) -> str:
-    counts = read_json(config.folder / "corpus.json") or {}
+    counts = read_json(config.data_folder / "corpus.json") or {}
     languages = [(name, counts[name]) for name in _LANGUAGES if name in counts]
     licences = Counter(entry.licence for entry in entries if entry.files)
     lines = [

@@ -96,13 +96,18 @@ class RunConfig:
     corpus: CorpusConfig
     pack: PackConfig
     seed: int = 0
+    extends: str = ""
+    """A run file whose values hold where this one has none; corpus and tokenizer are shared."""
 
     @property
     def folder(self) -> Path:
-        """Where everything of this run lies, outside the repository."""
-        root = os.environ.get(ROOT_VARIABLE)
-        base = Path(root) if root else Path(platformdirs.user_cache_dir("neuralforge", False))
-        return base.expanduser().absolute() / self.name
+        """Where everything that is this run's alone lies, outside the repository."""
+        return _root() / self.name
+
+    @property
+    def data_folder(self) -> Path:
+        """Where corpus and tokenizer lie: the extended run's folder, if there is one."""
+        return _root() / (self.extends or self.name)
 
 
 def load_config(source: str) -> RunConfig:
@@ -111,15 +116,9 @@ def load_config(source: str) -> RunConfig:
     Raises:
         PretrainConfigError: no such file, not YAML, an unknown key or a value of the wrong kind.
     """
-    import yaml  # type: ignore[import-untyped]
-
-    try:
-        text = config_path(source).read_text("utf-8")
-        values = yaml.safe_load(text)
-    except (OSError, yaml.YAMLError) as error:
-        raise PretrainConfigError(
-            f"run file {source}: {error}; name a YAML file, or one of {', '.join(shipped())}"
-        ) from error
+    values = _read(source)
+    if isinstance(values, dict) and isinstance(values.get("extends"), str):
+        values = _merged(_read(values["extends"]), values)
     return _section(RunConfig, values, source)
 
 
@@ -132,6 +131,30 @@ def config_path(source: str) -> Path:
 def shipped() -> list[str]:
     """Names of the run files that ship in this package."""
     return sorted(path.stem for path in _home().glob("*.yaml"))
+
+
+def _root() -> Path:
+    named = os.environ.get(ROOT_VARIABLE)
+    root = Path(named) if named else Path(platformdirs.user_cache_dir("neuralforge", False))
+    return root.expanduser().absolute()
+
+
+def _read(source: str) -> Any:
+    import yaml  # type: ignore[import-untyped]
+
+    try:
+        return yaml.safe_load(config_path(source).read_text("utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise PretrainConfigError(
+            f"run file {source}: {error}; name a YAML file, or one of {', '.join(shipped())}"
+        ) from error
+
+
+def _merged(below: Any, above: Any) -> Any:
+    """`above` where it says something, section by section; else `below`."""
+    if not isinstance(below, dict) or not isinstance(above, dict):
+        return above
+    return below | {key: _merged(below.get(key), value) for key, value in above.items()}
 
 
 def _home() -> Path:

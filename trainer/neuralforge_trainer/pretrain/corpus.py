@@ -26,7 +26,13 @@ from neuralforge_trainer.pretrain.dedup import NearDuplicates
 from neuralforge_trainer.pretrain.fetch import Package, downloaded, packages_of
 from neuralforge_trainer.pretrain.heldout import Decontamination
 from neuralforge_trainer.pretrain.licences import Licence, read_expression, read_licence
-from neuralforge_trainer.pretrain.manifest import Entry, check_sum, read_manifest, write_manifest
+from neuralforge_trainer.pretrain.manifest import (
+    Entry,
+    Manifest,
+    check_sum,
+    read_manifest,
+    write_manifest,
+)
 
 _OWN_LICENCE = Licence("your own", True)
 _NO_LICENCE = Licence("no copyright file", False)
@@ -45,7 +51,7 @@ class Place:
 
 def corpus_file(config: RunConfig) -> Path:
     """Where the whole corpus lies: one JSON document a line."""
-    return config.folder / "corpus.jsonl"
+    return config.data_folder / "corpus.jsonl"
 
 
 def build_corpus(
@@ -60,18 +66,20 @@ def build_corpus(
     Raises:
         CorpusError: nothing to read, or a package is not what the manifest says.
     """
-    places = _places(config, read_manifest(manifest), folders)
+    known = read_manifest(manifest)
+    places = _places(config, known, folders)
     if not places:
         raise CorpusError("nothing to learn from; run the stage `fetch`, or pass --folder")
-    entries = _clean_all(config, places, read_manifest(manifest), report)
-    kept = _write_corpus(config, Decontamination(config.corpus, clones), entries, report)
-    fetched = [
-        dataclasses.replace(entry, files=kept[entry.name][0], bytes=kept[entry.name][1])
+    entries = _clean_all(config, places, known, report)
+    decontamination = Decontamination(config.corpus, clones, known.held_out)
+    kept = _write_corpus(config, decontamination, entries, report)
+    packages = {
+        entry.name: dataclasses.replace(entry, files=files, bytes=kept[entry.name][1])
         for entry in entries
-        if entry.kind != "folder"
-    ]
-    if fetched:
-        write_manifest(manifest, fetched)
+        if entry.kind != "folder" and (files := kept[entry.name][0])
+    }
+    if packages:
+        write_manifest(manifest, Manifest(packages, frozenset(decontamination.found)))
 
 
 def read_corpus(config: RunConfig) -> Iterator[Document]:
@@ -88,22 +96,25 @@ def read_corpus(config: RunConfig) -> Iterator[Document]:
             yield Document(**json.loads(line))
 
 
-def _places(config: RunConfig, manifest: dict[str, Entry], folders: Sequence[Path]) -> list[Place]:
+def _places(config: RunConfig, manifest: Manifest, folders: Sequence[Path]) -> list[Place]:
     places = [Place(Package(folder.name, "folder"), folder) for folder in folders]
     for package in packages_of(config, manifest):
-        file = downloaded(config.folder, package)
+        file = downloaded(config.data_folder, package)
         if file is not None:
             places.append(Place(package, file))
     return places
 
 
 def _clean_all(
-    config: RunConfig, places: Sequence[Place], manifest: dict[str, Entry], report: Report
+    config: RunConfig, places: Sequence[Place], manifest: Manifest, report: Report
 ) -> list[Entry]:
-    private_dir(config.folder / "cleaned")
+    private_dir(config.data_folder / "cleaned")
     entries = []
     with ProcessPoolExecutor() as pool:
-        jobs = [pool.submit(_clean_one, config, p, manifest.get(p.package.name)) for p in places]
+        jobs = [
+            pool.submit(_clean_one, config, p, manifest.packages.get(p.package.name))
+            for p in places
+        ]
         for place, job in zip(places, jobs, strict=True):
             entry = job.result()
             report(f"{place.package.name}: {entry.licence}, {entry.files} files")
@@ -113,7 +124,7 @@ def _clean_all(
 
 def _clean_one(config: RunConfig, place: Place, pinned: Entry | None) -> Entry:
     """Clean one package into its own file, once."""
-    folder = config.folder / "cleaned"
+    folder = config.data_folder / "cleaned"
     done = folder / f"{place.package.stem}.json"
     known = read_json(done)
     if known is not None:
@@ -216,13 +227,13 @@ def _write_corpus(
                 kept[entry.name][1] += len(document.text)
                 file.write(json.dumps(dataclasses.asdict(document)) + "\n")
     part.replace(corpus_file(config))
-    write_json(config.folder / "corpus.json", counts)
+    write_json(config.data_folder / "corpus.json", counts)
     report(", ".join(f"{name} {count:,}" for name, count in counts.most_common()))
     return {name: (files, size) for name, (files, size) in kept.items()}
 
 
 def _cleaned(config: RunConfig, entry: Entry) -> Iterator[Document]:
-    with (config.folder / "cleaned" / f"{Package(entry.name, entry.kind).stem}.jsonl").open(
+    with (config.data_folder / "cleaned" / f"{Package(entry.name, entry.kind).stem}.jsonl").open(
         encoding="utf-8"
     ) as file:
         for line in file:

@@ -17,7 +17,7 @@ from pathlib import Path
 from neuralforge_adapters.home import private_dir, write_atomic
 from neuralforge_trainer.errors import CorpusError
 from neuralforge_trainer.pretrain.config import RunConfig
-from neuralforge_trainer.pretrain.manifest import Entry
+from neuralforge_trainer.pretrain.manifest import Manifest
 
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _AT_ONCE = 25
@@ -43,13 +43,13 @@ class Package:
         return self.name.removeprefix("@").replace("/", "-")
 
 
-def packages_of(config: RunConfig, manifest: dict[str, Entry]) -> list[Package]:
+def packages_of(config: RunConfig, manifest: Manifest) -> list[Package]:
     """The run's packages, pinned where the manifest knows them."""
     found = []
     for group, names in config.corpus.packages.items():
         kind = group if group in ("source", "npm") else "package"
         for name in names:
-            known = manifest.get(name)
+            known = manifest.packages.get(name)
             found.append(Package(name, kind, known.version if known else ""))
     return found
 
@@ -71,7 +71,7 @@ def fetch(config: RunConfig, packages: Sequence[Package]) -> list[str]:
     Raises:
         CorpusError: this machine has no apt, or apt cannot read the archive's lists.
     """
-    folder = config.folder
+    folder = config.data_folder
     missing = [package for package in packages if downloaded(folder, package) is None]
     if not missing:
         return []

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from neuralforge_trainer.pretrain.clean import digest
 from neuralforge_trainer.pretrain.config import CorpusConfig
 from neuralforge_trainer.pretrain.dedup import NearDuplicates
 from neuralforge_trainer.samples.filters import is_own_path
@@ -21,7 +22,11 @@ _SNAPSHOTS = 4
 class Decontamination:
     """Answers whether a file of a package belongs to a held-out repository."""
 
-    def __init__(self, config: CorpusConfig, clones: Sequence[Path]) -> None:
+    def __init__(
+        self, config: CorpusConfig, clones: Sequence[Path], known: frozenset[str] = frozenset()
+    ) -> None:
+        self.found = set(known)
+        """Digests of the texts that were held out by likeness, now or in an earlier build."""
         names = (name for entry in config.held_out for name in entry["names"].split())
         self._names = frozenset(name.lower() for name in names)
         self._near = NearDuplicates(config.similarity)
@@ -33,8 +38,11 @@ class Decontamination:
         return any(part.lower().split(".")[0] in self._names for part in path.split("/"))
 
     def is_near(self, text: str) -> bool:
-        """Whether `text` is near to a held-out file."""
-        return self._near.has(text)
+        """Whether `text` is near to a held-out file, or was in an earlier build."""
+        key = digest(text)
+        if key not in self.found and self._near.has(text):
+            self.found.add(key)
+        return key in self.found
 
 
 def history_texts(clone: Path) -> Iterator[str]:

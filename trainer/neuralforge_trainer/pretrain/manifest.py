@@ -7,7 +7,7 @@ source text. It stands beside the run file, in the repository.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from neuralforge_adapters.base import file_digest
@@ -30,25 +30,38 @@ class Entry:
     bytes: int = 0
 
 
-def read_manifest(path: Path) -> dict[str, Entry]:
-    """Entries by name; empty where there is no manifest yet.
+@dataclass(frozen=True)
+class Manifest:
+    """The packages by name, and digests of the files that were held out by likeness.
+
+    With the digests, a build without the held-out repositories leaves out the same files.
+    """
+
+    packages: dict[str, Entry] = field(default_factory=dict)
+    held_out: frozenset[str] = frozenset()
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest in `path`; an empty one where there is none yet.
 
     Raises:
         CorpusError: the file is no manifest.
     """
     values = read_json(path)
     if values is None:
-        return {}
+        return Manifest()
     try:
-        return {value["name"]: Entry(**value) for value in values}
+        packages = {value["name"]: Entry(**value) for value in values["packages"]}
+        return Manifest(packages, frozenset(values["held_out"]))
     except (TypeError, KeyError) as error:
         raise CorpusError(f"{path} is no manifest ({error}); delete it and build again") from error
 
 
-def write_manifest(path: Path, entries: list[Entry]) -> None:
-    """Write the entries, ordered by name."""
-    ordered = sorted(entries, key=lambda entry: entry.name)
-    write_json(path, [dataclasses.asdict(entry) for entry in ordered])
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write the manifest, ordered by name."""
+    ordered = sorted(manifest.packages.values(), key=lambda entry: entry.name)
+    packages = [dataclasses.asdict(entry) for entry in ordered]
+    write_json(path, {"held_out": sorted(manifest.held_out), "packages": packages})
 
 
 def check_sum(file: Path, entry: Entry) -> None:

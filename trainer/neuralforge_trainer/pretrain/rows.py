@@ -28,6 +28,8 @@ _WITH_PATH = 0.3
 _SKIP_HEAD = 0.8
 """A licence at the head of each file is soon known by heart."""
 _LEAST_PREFIX = 16
+_OVERLAP = 1.5
+"""Tokens of a document's rows for each of its own, as measured."""
 
 _HEAD = re.compile(r"\A(?:[ \t]*(?:#|//|/?\*|--)[^\n]*\n|[ \t]*\n)+")
 
@@ -41,6 +43,10 @@ class RowMaker:
     tokenizer: Tokenizer
     config: PackConfig
     characters: dict[str, float]
+
+    def tokens(self, document: Document) -> float:
+        """About how many tokens the rows of `document` have; they overlap a little."""
+        return _OVERLAP * len(document.text) / self.characters[document.language]
 
     def rows(
         self, document: Document, neighbour: Document | None, random_source: random.Random

@@ -65,7 +65,7 @@ class Tokenizer:
 
 def tokenizer_file(config: RunConfig) -> Path:
     """Where the trained tokenizer lies (the format of the `tokenizers` library)."""
-    return config.folder / "tokenizer.json"
+    return config.data_folder / "tokenizer.json"
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
