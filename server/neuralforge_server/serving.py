@@ -6,6 +6,7 @@ Knows no protocol: pygls is imported only once the engine is on its way.
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 
 from neuralforge_adapters.home import Home
@@ -40,6 +41,7 @@ async def _serve(options: ServeOptions) -> int:
     from neuralforge_server.lsp import Server
 
     server = Server(App(options, host))
+    gc.freeze()  # a collection need not walk over the protocol's thousands of classes
     host.notify = server.app.link.show
     for notice in early:
         server.app.link.show(notice)
