@@ -24,7 +24,7 @@ class JobSettings:
 
     arm: Arm = "both"
     epochs: int = 1
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     micro_batch: int = 4
     """Samples computed at once; between two of them the trainer gives way to the user."""
     accumulation: int = 2
@@ -42,11 +42,11 @@ class JobSettings:
     """Replayed samples grow no older."""
     rehearsal_share: float = 0.2
     """Of all examples, how many are general code."""
-    rehearsal_prefix_weight: float = 0.1
+    rehearsal_prefix_weight: float = 0.2
     """As `prefix_weight`, for general code: without it general code was forgotten."""
-    rho: float = 1.0
+    rho: float = 0.3
     """EWC's strength; see `learn.ewc`."""
-    fisher_samples: int = 64
+    fisher_samples: int = 32
     fisher_decay: float = 0.9
     heldout_share: float = 0.2
     """Of the new commits or events, how many of the newest are kept for the gate."""

@@ -100,7 +100,7 @@ class Update:
             self._examples,
             self._folder,
             _run_settings(settings, device),
-            ewc=self._penalty(),
+            ewc=self._penalty(pace),
             pace=pace,
             progress=progress,
         )
@@ -111,34 +111,38 @@ class Update:
 
     def consolidate(self, staged: Path, pace: Callable[[], None]) -> None:
         """Add what the next update needs to stay near this one, where the arm asks for it."""
-        settings = self._settings
-        if settings.arm not in ("ewc", "both"):
-            return
-        count = min(settings.fisher_samples, len(self.mixture.new))
-        chosen = random.Random(settings.seed).sample(list(self.mixture.new), count)
-        consolidate(
-            self._model,
-            chosen,
-            self._past(),
-            decay=settings.fisher_decay,
-            seed=settings.seed,
-            pace=pace,
-        ).save(staged)
+        if self._uses_ewc:
+            self._consolidated(self.mixture.all, self._past(), pace).save(staged)
 
     def forget(self) -> None:
         """Remove the run's checkpoints."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    @property
+    def _uses_ewc(self) -> bool:
+        return self._settings.arm in ("ewc", "both")
+
     def _past(self) -> Consolidation | None:
         return Consolidation.load(self._parent.path) if self._parent is not None else None
 
-    def _penalty(self) -> EwcPenalty | None:
+    def _penalty(self, pace: Callable[[], None]) -> EwcPenalty | None:
+        """The pull to the parent; of a first version to the base, by what general code needs."""
         settings = self._settings
-        past = self._past() if settings.arm in ("ewc", "both") else None
-        if past is None or not settings.rho:
+        if not self._uses_ewc or not settings.rho:
             return None
+        past = self._past() or self._consolidated(self.mixture.rehearsed, None, pace)
         steps = -(-len(self._examples) // (settings.micro_batch * settings.accumulation))
         return EwcPenalty(past, settings.rho, settings.learning_rate * steps)
+
+    def _consolidated(
+        self, examples: Sequence[Encoded], past: Consolidation | None, pace: Callable[[], None]
+    ) -> Consolidation:
+        settings = self._settings
+        count = min(settings.fisher_samples, len(examples))
+        chosen = random.Random(settings.seed).sample(list(examples), count)
+        return consolidate(
+            self._model, chosen, past, decay=settings.fisher_decay, seed=settings.seed, pace=pace
+        )
 
     def _identity(self) -> str:
         """Names the run by all that determines its course."""
