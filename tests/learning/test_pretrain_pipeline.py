@@ -241,6 +241,24 @@ def test_a_branch_decays_and_leaves_the_trunk_as_it_was(trained: RunConfig) -> N
     assert run.newest_folder(trained) == run.trunk(trained)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without a word to it")
+def test_a_run_that_is_asked_to_end_saves_first(built: RunConfig, tmp_path: Path) -> None:
+    file = tmp_path / "long.yaml"
+    file.write_text(
+        "extends: toy\nname: long\ntrain: {tokens: 100000000, checkpoint_steps: 100000}"
+    )
+    command = [sys.executable, "-P", "-m", "neuralforge_trainer.pretrain", "train", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.terminate()
+        rest = process.stdout.read()
+    assert process.returncode == 0 and first.startswith("step 10/"), first + rest
+    assert "stopped; run it again" in rest
+    found = state.load(run.trunk(load_config(str(file))))
+    assert found is not None and found[0].step >= 10
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="limits a file's size as POSIX does")
 def test_a_full_disk_leaves_the_old_export_whole(trained: RunConfig, tmp_path: Path) -> None:
     target = tmp_path / "base.gguf"
