@@ -149,14 +149,15 @@ def check_entries(entries: Entries) -> Entries:
 
 
 def resolve(entries: Sequence[StackEntry], store: AdapterStore, base_digest: str) -> ResolvedStack:
-    """Pin every entry to a file; the untouched default is empty until a personal adapter exists.
+    """Pin every entry to a file; `personal` alone means the one for this base, if there is one.
 
     Raises:
         AdapterError: an adapter is missing, or was trained for another base.
     """
-    if tuple(entries) == (StackEntry(PERSONAL),) and store.current(PERSONAL) is None:
-        return ResolvedStack()
-    return ResolvedStack(tuple(_resolve_one(e, store, base_digest) for e in entries))
+    personal = store.current(PERSONAL)
+    learnt = personal is not None and personal.manifest.base_digest == base_digest
+    wanted = [e for e in entries if learnt or e.adapter != PERSONAL]
+    return ResolvedStack(tuple(_resolve_one(e, store, base_digest) for e in wanted))
 
 
 def _resolve_one(entry: StackEntry, store: AdapterStore, base_digest: str) -> ResolvedAdapter:

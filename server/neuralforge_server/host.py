@@ -22,7 +22,7 @@ from neuralforge_adapters.stack import (
     check_entries,
     resolve,
 )
-from neuralforge_adapters.store import PERSONAL, AdapterStore
+from neuralforge_adapters.store import AdapterStore
 from neuralforge_server.completion.service import CompletionService
 from neuralforge_server.engine.process import default_threads
 from neuralforge_server.engine.supervisor import EngineOptions, EngineSupervisor, Notice
@@ -137,7 +137,5 @@ class EngineHost:
 
     def _resolve(self, entries: Entries) -> ResolvedStack:
         names = {adapter_name(e.adapter) for e in self._extra}
-        if self.store.current(PERSONAL) is None:
-            names.add(PERSONAL)  # it is in the stack from the start, and serves once it exists
         shared = tuple(e for e in entries if adapter_name(e.adapter) not in names)
         return resolve((*shared, *self._extra), self.store, self.engine.options.base.digest)

@@ -212,7 +212,16 @@ def test_digest_changes_with_content_scale_and_order_only(home: Home) -> None:
 def test_an_adapter_for_another_base_is_refused(home: Home) -> None:
     publish(home)
     with pytest.raises(AdapterError, match="trained for base"):
-        resolve([StackEntry("personal")], AdapterStore(home), "c" * 64)
+        resolve([StackEntry("personal@v0001")], AdapterStore(home), "c" * 64)
+
+
+def test_the_personal_adapter_of_another_base_is_left_out(home: Home) -> None:
+    """Who tries another base need not unload anything first."""
+    publish(home), publish(home, b"team", "team")
+    both = (StackEntry("personal"), StackEntry("team"))
+    assert resolve(both[:1], AdapterStore(home), "c" * 64) == ResolvedStack()
+    with pytest.raises(AdapterError, match="team"):
+        resolve(both, AdapterStore(home), "c" * 64)
 
 
 @pytest.mark.parametrize("entry", ["./missing.gguf", "missing"])

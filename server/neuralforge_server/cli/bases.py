@@ -13,7 +13,7 @@ import click
 from neuralforge_server.learning.trainer_process import require_packages
 
 
-@click.group(name="bases")
+@click.group(name="bases", epilog="Example: neuralforge bases evaluate --repository ~/src/project")
 def command() -> None:
     """Compare base models."""
 

@@ -90,18 +90,24 @@ def stats(home: Home, as_json: bool) -> None:
 
 @command.command(epilog="Example: neuralforge log purge --repository ~/work/secret-project")
 @click.option("--repository", help="Everything that came from this repository.")
-@click.option("--older-than", type=click.FloatRange(0), metavar="DAYS", help="Everything older.")
+@click.option("--older-than-days", type=click.FloatRange(0), metavar="N", help="Everything older.")
 @click.option("--everything", is_flag=True, help="The whole log of this profile.")
 @profile_option
 @json_option
 def purge(
-    repository: str | None, older_than: float | None, everything: bool, home: Home, as_json: bool
+    repository: str | None,
+    older_than_days: float | None,
+    everything: bool,
+    home: Home,
+    as_json: bool,
 ) -> None:
     """Forget, for good: what is purged is overwritten on the disk."""
-    if not (repository or older_than is not None or everything):
-        raise click.UsageError("say what: --repository PATH, --older-than DAYS or --everything")
+    if not (repository or older_than_days is not None or everything):
+        raise click.UsageError("say what: --repository PATH, --older-than-days N or --everything")
     with SessionLog.open(home.session_log) as log:
-        gone = log.purge(repository=repository, older_than_days=older_than, everything=everything)
+        gone = log.purge(
+            repository=repository, older_than_days=older_than_days, everything=everything
+        )
     if as_json:
         print_json(gone)
     else:

@@ -1,0 +1,227 @@
+"""The `neuralforge` command: every subcommand for real, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from gguf_maker import make_adapter
+from neuralforge_adapters.base import Base
+from neuralforge_adapters.errors import NeuralForgeError
+from neuralforge_adapters.home import Home
+from neuralforge_adapters.stack import StackEntry, StackFile
+from neuralforge_adapters.store import GGUF_FILE, AdapterStore, Manifest
+from neuralforge_adapters.trainer_files import read_control
+from neuralforge_server.cli import COMMANDS, group
+from neuralforge_server.session.log import SessionLog
+from neuralforge_server.session.rows import Suggestion, new_id
+
+SOURCE = "import json\n\n\ndef load(path):\n    with open(path) as file:\n        return js\n"
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(group, arguments, prog_name="neuralforge")
+
+
+def answer(*arguments: str) -> Any:
+    """The JSON that a command prints."""
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.fixture
+def personal(home: Home, base: Base, tmp_path: Path) -> AdapterStore:
+    """A store with two versions of the personal adapter."""
+    store = AdapterStore(home)
+    for seed in (1, 2):
+        with store.staging("personal") as staged:
+            make_adapter(staged / GGUF_FILE, seed=seed, strength=0.3)
+            store.publish(staged, Manifest("personal", base.digest, 8, 8.0))
+    return store
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "source: one.py"
+    path.write_text(SOURCE)
+    return path
+
+
+def all_commands() -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(group)
+    for name in COMMANDS:
+        command = group.get_command(context, name)
+        assert command is not None
+        yield name, command
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {k}", v) for k, v in command.commands.items())
+
+
+@pytest.mark.parametrize(("name", "command"), list(all_commands()))
+def test_help_of_every_command_ends_with_an_example(name: str, command: click.Command) -> None:
+    assert command.epilog is not None and command.epilog.startswith("Example: neuralforge ")
+    assert name.split()[0] in command.epilog
+
+
+def test_help_names_every_command_without_importing_any() -> None:
+    script = (
+        "import sys; from neuralforge_server.cli import group\n"
+        "try: group(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'pygls', 'torch', 'llama_cpp', 'sqlite_utils', 'gguf'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+def test_complete_prints_the_suggestion(source: Path) -> None:
+    result = run("complete", f"{source}:6:18")
+    assert result.exit_code == 0 and result.stdout.startswith("on")
+
+
+def test_complete_serves_an_adapter_on_top(source: Path, tmp_path: Path) -> None:
+    adapter = make_adapter(tmp_path / "x.lora", strength=0.3)
+    plain = answer("complete", f"{source}:6:18")
+    other = answer("complete", f"{source}:6:18", "--adapter", f"{adapter}*0.9")
+    assert plain["stack"] == [] and other["stack"] == [{"adapter": str(adapter), "scale": 0.9}]
+    assert plain["completion"]["text"] != other["completion"]["text"]
+
+
+@pytest.mark.parametrize("place", ["file.py", "file.py:1", "file.py:0:1", "file.py:a:b", ":1:1"])
+def test_complete_names_a_place_that_is_none(place: str) -> None:
+    result = run("complete", place)
+    assert result.exit_code == 2 and "Error" in result.output
+
+
+def test_complete_past_the_end_of_the_file_answers(source: Path) -> None:
+    assert run("complete", f"{source}:999:999").exit_code == 0
+
+
+def test_complete_with_a_base_that_is_none_says_so(source: Path, tmp_path: Path) -> None:
+    result = run("complete", f"{source}:1:1", "--base", str(tmp_path / "no.gguf"))
+    assert isinstance(result.exception, NeuralForgeError) and "no.gguf" in str(result.exception)
+
+
+def test_adapters_list_show_and_rollback(personal: AdapterStore) -> None:
+    rows = answer("adapters", "list")
+    assert [(r["adapter"], r["current"]) for r in rows] == [
+        ("personal@v0001", ""),
+        ("personal@v0002", "yes"),
+    ]
+    assert answer("adapters", "show", "personal")["version"] == "v0002"
+    assert answer("adapters", "rollback")["version"] == "v0001"
+    assert answer("adapters", "rollback", "personal@v0002")["version"] == "v0002"
+    assert "personal@v0002" in run("adapters", "list").stdout
+
+
+def test_adapters_load_and_unload_change_the_stack_in_force(
+    personal: AdapterStore, home: Home
+) -> None:
+    answer("adapters", "load", "personal@v0001", "--scale", "0.5")
+    assert StackFile(home).read() == (StackEntry("personal@v0001", 0.5),)
+    answer("adapters", "unload", "personal")
+    assert StackFile(home).read() == ()
+    assert isinstance(run("adapters", "unload", "personal").exception, NeuralForgeError)
+    assert isinstance(run("adapters", "load", "nobody").exception, NeuralForgeError)
+
+
+def test_adapters_of_an_empty_home_say_how_to_get_one() -> None:
+    assert "neuralforge train" in run("adapters", "list").stdout
+
+
+def suggestion(text: str, repository: str | None = None) -> Suggestion:
+    return Suggestion(
+        id=new_id(), created=1.8e9, base="b", stack="s", stack_json="[]", uri="file:///a.py",
+        path="/a.py", repository=repository, language="python", line=3, character=0,
+        trigger="automatic", prefix_tail="", suffix_head="", text=text, latency_ms=12.0, tokens=5,
+    )  # fmt: skip
+
+
+def test_log_show_stats_and_purge(home: Home) -> None:
+    with SessionLog.open(home.session_log) as log:
+        one, two = suggestion("return one"), suggestion("return two", "/secret")
+        log.record_suggestion(one), log.record_suggestion(two)
+        log.record_outcome(one.id, "accepted", "client")
+    assert [r["text"] for r in answer("log", "show", "--outcome", "accepted")] == ["return one"]
+    assert "return two" in run("log", "show").stdout
+    assert answer("log", "stats")["overall"]["accepted"] == 1
+    assert "python" in run("log", "stats").stdout
+    assert answer("log", "purge", "--repository", "/secret")["suggestions"] == 1
+    assert answer("log", "purge", "--older-than-days", "100000")["suggestions"] == 0
+    assert answer("log", "purge", "--everything")["suggestions"] == 1
+    assert run("log", "purge").exit_code == 2
+
+
+def test_status_shows_what_is_in_force(personal: AdapterStore, base: Base) -> None:
+    status = answer("status")
+    assert status["base"]["digest"] == base.digest
+    assert status["stack"]["adapters"] == [{"adapter": "personal@v0002", "scale": 1.0}]
+    assert "personal@v0002 × 1" in run("status").stdout
+
+
+def test_doctor_finds_this_machine_well_and_a_bad_base_ill(tmp_path: Path) -> None:
+    checks = answer("doctor")
+    assert {c["check"] for c in checks} >= {"home", "engine", "log", "git"}
+    bad = tmp_path / "bad.gguf"
+    bad.write_bytes(b"nothing")
+    result = run("doctor", "--base", str(bad))
+    assert result.exit_code == 1
+    assert "FAIL" in result.stdout and "bad.gguf" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("flag", "command"), [("--pause", "pause"), ("--resume", "run"), ("--cancel", "cancel")]
+)
+def test_train_orders_reach_the_home(home: Home, flag: str, command: str) -> None:
+    assert answer("train", flag)["order"]["command"] == command
+    assert read_control(home).command == command
+
+
+def test_train_wants_one_source() -> None:
+    assert run("train").exit_code == 2
+    assert run("train", "--session", "--from-git", ".").exit_code == 2
+
+
+def test_train_on_what_is_no_repository_says_so(tmp_path: Path) -> None:
+    start = "from neuralforge_server.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", start, "train", "--from-git", str(tmp_path)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert str(tmp_path) in done.stderr and "Traceback" not in done.stderr
+
+
+def test_an_error_of_ours_is_one_line_and_status_one(tmp_path: Path) -> None:
+    start = "from neuralforge_server.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", start, "adapters", "show", "nobody"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith("neuralforge: no adapter 'nobody'")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("address", ["nowhere", "host:", "host:99999"])
+def test_serve_names_an_address_that_is_none(address: str) -> None:
+    result = run("serve", "--tcp", address)
+    assert result.exit_code == 2 and "HOST:PORT" in result.output
+
+
+def test_without_a_subcommand_it_serves() -> None:
+    result = run("--adapter", "x.lora*much")
+    assert result.exit_code == 2 and "is no scale" in result.output
