@@ -12,11 +12,12 @@ from pathlib import Path
 import click
 from sqlite_utils import Database
 
+from neuralforge_server import commands as lsp_commands
+from neuralforge_server import settings
 from neuralforge_server.cli import group
 from neuralforge_server.session.log import SessionLog
-from neuralforge_server.settings import docs_table
 
-_NOTE = "<!-- Made by docs/generate.py (`make docs`); do not edit. -->\n\n"
+_NOTE = "Made from the code by `make docs`; a test fails when it is stale.\n\n"
 
 
 def commands() -> str:
@@ -25,12 +26,7 @@ def commands() -> str:
         f"## `{context.command_path}`\n\n```text\n{command.get_help(context)}\n```\n"
         for context, command in _walk(group, click.Context(group, info_name="neuralforge"))
     ]
-    return _NOTE + "# Commands\n\n" + "\n".join(blocks)
-
-
-def settings() -> str:
-    """The settings tree with defaults."""
-    return _NOTE + "# Settings\n\n" + docs_table()
+    return f"# Commands\n\n{_NOTE}" + "\n".join(blocks)
 
 
 def schema() -> str:
@@ -39,12 +35,13 @@ def schema() -> str:
         path = Path(folder) / "session.db"
         SessionLog.open(path).close()
         statements = Database(path).schema
-    return _NOTE + f"# Schema of the session log\n\n```sql\n{statements}\n```\n"
+    return f"# Schema of the session log\n\n{_NOTE}```sql\n{statements}\n```\n"
 
 
 PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands,
-    "settings.md": settings,
+    "lsp-commands.md": lsp_commands.docs_table,
+    "settings.md": settings.docs_table,
     "schema.md": schema,
 }
 

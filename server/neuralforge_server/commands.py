@@ -308,14 +308,9 @@ def docs_table() -> str:
     )
     return (
         "# Commands of the language server\n\n"
-        "Generated from `commands.py` by `python -m neuralforge_server.commands`; a test fails "
-        "when it is stale.\n\n"
+        "Made from `commands.py` by `make docs`; a test fails when it is stale.\n\n"
         "By `workspace/executeCommand`, with arguments by place or as one object with their "
         "names. What cannot be done is an error: code -32602 for wrong arguments, -32803 for "
         "the rest, with a message that says what to do and `data.kind`, the error's name.\n\n"
         f"| command | arguments → result |\n|---|---|\n{rows}\n"
     )
-
-
-if __name__ == "__main__":
-    print(docs_table(), end="")  # noqa: T201 - a command that prints a document

@@ -47,7 +47,7 @@ class EngineSettings:
 
     base: str = _setting("", "Path of a GGUF base; empty for the embedded one.")
     context_tokens: int = _setting(1024, "Tokens of context that the base sees.", 256, 131_072)
-    threads: int = _setting(0, "Threads to compute with; 0 for one per physical core.", 0, 256)
+    threads: int = _setting(0, "Threads to compute with; 0 for all physical cores but one.", 0, 256)
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,7 @@ def docs_table() -> str:
     )
     return (
         "# Settings\n\n"
-        "Generated from `settings.py` by `python -m neuralforge_server.settings`; a test fails "
-        "when it is stale.\n\n"
+        "Made from `settings.py` by `make docs`; a test fails when it is stale.\n\n"
         f"Clients give them as the section `{SECTION}` of `workspace/configuration`, by "
         "`workspace/didChangeConfiguration`, or as `initializationOptions`. A value that cannot "
         "be used is named to you, and the default stands.\n\n"
@@ -220,7 +219,3 @@ def _describe_branch(kind: type[Any], path: str) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-if __name__ == "__main__":
-    print(docs_table(), end="")  # noqa: T201 - a command that prints a document

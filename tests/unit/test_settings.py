@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuralforge_server.settings import Settings, describe, docs_table, parse
+from neuralforge_server.settings import Settings, describe, parse
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -78,8 +77,3 @@ def test_every_setting_is_described() -> None:
     rows = describe()
     assert {"neuralforge.profile", "neuralforge.learning.arm"} <= {r["name"] for r in rows}
     assert all(r["description"].endswith(".") for r in rows)
-
-
-def test_the_docs_table_is_not_stale() -> None:
-    docs = Path(__file__).parents[2] / "docs" / "settings.md"
-    assert docs.read_text("utf-8") == docs_table()
