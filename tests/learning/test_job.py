@@ -24,6 +24,7 @@ from neuralforge_trainer.errors import JobError, NothingToLearnError
 from neuralforge_trainer.evaluate.copier import Copier
 from neuralforge_trainer.evaluate.metrics import exact_match
 from neuralforge_trainer.job import run_job
+from neuralforge_trainer.learn.checkpoints import latest_complete
 from neuralforge_trainer.learn.ewc import Consolidation
 from neuralforge_trainer.learn.replay import ReplayBuffer
 from neuralforge_trainer.samples.git import choose_author, user_commits
@@ -211,10 +212,13 @@ def test_a_killed_job_is_started_again_and_ends_as_if_nothing_had_been(
     assert state is not None
     assert (state.state, state.message) == ("failed", "trainer ended before its work was done")
     assert AdapterStore(home).names() == []
+    (run,) = home.checkpoints.iterdir()
+    checkpoint = latest_complete(run)
+    assert checkpoint is not None
     first: list[int] = []
     outcome = run_job(home, read_job(job), lambda s: first.append(s.step) if s.step else None)
     assert outcome.result in ("published", "refused")
-    assert first[0] > 3  # it went on from a checkpoint
+    assert first[0] > int(checkpoint.name.partition("-")[2]) > 1  # it went on from there
 
 
 def test_typing_stops_the_computing(small: Path, home: Home, tmp_path: Path) -> None:

@@ -49,9 +49,9 @@ def torch_logs(trained: Trained, shared_base: Base, prompts: list[list[int]]) ->
 
 
 def _agreement(
-    base: Path, digest: str, adapter: Path, prompts: list[list[int]], expected: list[torch.Tensor]
+    base: Base, adapter: Path, prompts: list[list[int]], expected: list[torch.Tensor]
 ) -> Agreement:
-    engine = LlamaEngine(LoadRequest(str(base), digest, 256, 2), StopFlag())
+    engine = LlamaEngine(LoadRequest(str(base.path), base.digest, 256, 2), StopFlag())
     engine.set_stack([(str(adapter), 1.0)], "stack")
     same, divergence = [], []
     for prompt, wanted in zip(prompts, expected, strict=True):
@@ -67,9 +67,7 @@ def test_the_served_adapter_is_the_trained_one(
     prompts: list[list[int]],
     torch_logs: list[torch.Tensor],
 ) -> None:
-    found = _agreement(
-        shared_base.path, shared_base.digest, trained.version.gguf, prompts, torch_logs
-    )
+    found = _agreement(shared_base, trained.version.gguf, prompts, torch_logs)
     print(found)
     assert found.top_1 >= 0.99
     assert found.mean_kl < 0.01

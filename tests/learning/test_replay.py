@@ -119,9 +119,18 @@ def test_a_purged_repository_is_gone_and_the_bound_always_holds(
 
 def test_what_is_too_old_goes(tmp_path: Path) -> None:
     with ReplayBuffer(tmp_path / "r.db", 100) as buffer:
-        buffer.add(_samples(20))
-        assert buffer.purge(before=15.0) == 15
+        buffer.add(_samples(15), now=1000.0)
+        buffer.add(_samples(5, start=15), now=2000.0)
+        assert buffer.purge(before=1500.0) == 15
         assert _held(buffer) == [15, 16, 17, 18, 19]
+        assert buffer.seen == 5
+
+
+def test_old_commits_learnt_today_are_not_old(tmp_path: Path) -> None:
+    with ReplayBuffer(tmp_path / "r.db", 100) as buffer:
+        buffer.add(_samples(20))
+        assert buffer.expire(days=1.0) == 0
+        assert len(buffer) == 20
 
 
 def test_a_purge_of_everything_starts_anew(tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ class JobSettings:
 
     arm: Arm = "both"
     epochs: int = 1
-    learning_rate: float = 3e-3
+    learning_rate: float = 4e-3
+    """For a base as wide as the embedded one; see `update.learning_rate`."""
     micro_batch: int = 4
     """Samples computed at once; between two of them the trainer gives way to the user."""
     accumulation: int = 2
@@ -39,7 +40,7 @@ class JobSettings:
     """Of all examples, how many are replayed."""
     replay_capacity: int = 1000
     replay_days: float = 730.0
-    """Replayed samples grow no older."""
+    """Samples leave the replay buffer so long after they were added."""
     rehearsal_share: float = 0.2
     """Of all examples, how many are general code."""
     rehearsal_prefix_weight: float = 0.2

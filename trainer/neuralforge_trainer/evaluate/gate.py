@@ -40,7 +40,7 @@ class Margins:
 
     general_perplexity: float = 0.03
     """Relative rise of the perplexity on general code."""
-    exact_match: float = 0.05
+    exact_match: float = 0.10
     """Absolute fall of EM, on held-out and on general code; one whose 95 % interval lies below
     zero is refused in any case."""
 

@@ -71,8 +71,9 @@ class ReplayBuffer:
         with self._explained():
             return sum(row["seen"] for row in self._database["repositories"].rows)
 
-    def add(self, samples: Sequence[Sample]) -> None:
-        """Offer samples to the reservoir, in order."""
+    def add(self, samples: Sequence[Sample], now: float | None = None) -> None:
+        """Offer samples to the reservoir, in order; `now` in Unix seconds."""
+        added = time.time() if now is None else now
         with self._transaction() as state:
             source = _random(state["random"])
             total = sum(row["seen"] for row in self._database["repositories"].rows)
@@ -82,7 +83,7 @@ class ReplayBuffer:
                 total += 1
                 slot = _slot(state, source, total, held, self._capacity)
                 if slot is not None:
-                    self._put(slot, sample)
+                    self._put(slot, sample, added)
                     held = max(held, slot + 1)
             state["random"] = source.getstate()
 
@@ -97,7 +98,7 @@ class ReplayBuffer:
         return [Sample.from_json(texts[slot]) for slot in slots]
 
     def purge(self, repository: str | None = None, before: float | None = None) -> int:
-        """Forget what came from `repository`, or from before that time (Unix seconds), or all.
+        """Forget what came from `repository`, or was added before that time (Unix seconds), or all.
 
         Returns how many samples went. Both given: what matches both.
         """
@@ -105,7 +106,7 @@ class ReplayBuffer:
             row
             for row in self._all()
             if (repository is not None and row["repository"] != repository)
-            or (before is not None and row["time"] >= before)
+            or (before is not None and row["added"] >= before)
         ]
         with self._transaction() as state:
             held = self._database["samples"].count
@@ -119,7 +120,7 @@ class ReplayBuffer:
         return int(held - len(keep))
 
     def expire(self, days: float) -> int:
-        """Forget what is older than so many days; returns how many samples went."""
+        """Forget what was added more than so many days ago; returns how many samples went."""
         return self.purge(before=time.time() - days * 86_400)
 
     def _forget_counts(
@@ -128,7 +129,7 @@ class ReplayBuffer:
         """Take the purged part out of the population, and note the gaps that it leaves."""
         counts = {row["name"]: row["seen"] for row in self._database["repositories"].rows}
         if before is not None:
-            # times are known of held samples only: the population shrinks in proportion
+            # times of adding are known of held samples only: the population shrinks in proportion
             held = max(1, self._database["samples"].count)
             lost = round(sum(counts.values()) * gone / held)
             self._scale_counts(counts, lost)
@@ -149,14 +150,14 @@ class ReplayBuffer:
             ({"name": name, "seen": max(0, n)} for name, n in left.items()), replace=True
         )
 
-    def _put(self, slot: int, sample: Sample) -> None:
+    def _put(self, slot: int, sample: Sample, added: float) -> None:
         prefix, suffix = _WINDOW.cut_text(sample.prefix, sample.suffix)
         shown = replace(sample, prefix=prefix, suffix=suffix)
         self._database["samples"].insert(
             {
                 "slot": slot,
                 "repository": sample.repository,
-                "time": sample.time,
+                "added": added,
                 "sample": shown.to_json(),
             },
             replace=True,
@@ -178,7 +179,7 @@ class ReplayBuffer:
         self._connection.execute("pragma secure_delete = on")
         table = self._database.table
         table("samples").create(
-            {"slot": int, "repository": str, "time": float, "sample": str},
+            {"slot": int, "repository": str, "added": float, "sample": str},
             pk="slot",
             if_not_exists=True,
         )
