@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,7 @@ class LspClient:
         self.process: asyncio.subprocess.Process
         self.capabilities: dict[str, Any] = {}
         self._next_id = 0
+        self._held: bytearray | None = None
         self._pending: dict[int, asyncio.Future[Any]] = {}
         self._versions: dict[str, int] = {}
         self._arrived = asyncio.Condition()
@@ -128,7 +129,10 @@ class LspClient:
         """Ask without waiting: the request's id, and its result to come."""
         self._next_id += 1
         future = self._pending[self._next_id] = asyncio.get_running_loop().create_future()
-        self._send({"id": self._next_id, "method": method, "params": params})
+        if self._reading.done():
+            future.set_exception(ServerError("the server has ended"))
+        else:
+            self._send({"id": self._next_id, "method": method, "params": params})
         return self._next_id, future
 
     def notify(self, method: str, params: Any = None) -> None:
@@ -142,7 +146,20 @@ class LspClient:
     def send_raw(self, data: bytes) -> None:
         """Write bytes as they are."""
         assert self.process.stdin is not None
-        self.process.stdin.write(data)
+        if self._held is None:
+            self.process.stdin.write(data)
+        else:
+            self._held += data
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Write what is sent within at once, so that the server finds it in one piece."""
+        self._held = bytearray()
+        try:
+            yield
+        finally:
+            data, self._held = bytes(self._held), None
+            self.send_raw(data)
 
     async def wait_for(
         self, method: str, accept: Callable[[Any], bool] = lambda _: True, seconds: float = _SECONDS
