@@ -281,13 +281,13 @@ class _Demo:
 
     def _line(self, label: str, item: Item, text: str, note: str = "") -> None:
         """One line of code with what was suggested at the cursor."""
-        line = Text(f"  {label:16.16} ", style="dim", no_wrap=True, overflow="ellipsis")
+        line = Text(f"  {label:20.20} ", style="dim")
         line.append(_tail(item.prefix))
         line.append("▏", style="cyan")
         style = "bold green" if exact_match(item.expected, text) else "bold"
         line.append(text.replace("\n", "⏎") or "(nothing)", style=style if text else "dim")
-        line.append(f"  {note}")
-        self._console.print(line)
+        line.append(f"{' ✓' if style == 'bold green' else ''}  {note}")
+        self._console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
 
     def _heading(self, text: str) -> None:
         self._console.print(f"\n[bold]{text}[/bold]")
