@@ -155,9 +155,7 @@ class _Demo:
 
     async def _show(self, editor: LspClient, history: History) -> list[dict[str, Any]]:
         """Type at some positions, and show each suggestion with its time."""
-        self._heading(
-            "Type, and see what is suggested (▏ is the cursor; green is what was written)"
-        )
+        self._heading("Type, and see what is suggested (▏ the cursor, ✓ what was written)")
         shown = []
         for item in _spread(history.items, _SHOWN):
             suggestion, milliseconds = await _suggest(editor, history, item)
@@ -249,10 +247,9 @@ class _Demo:
     ) -> None:
         self._heading("Before and after")
         for item, old, new in zip(_spread(history.items, _SHOWN), before, after, strict=True):
-            self._line("wanted", item, item.expected, _place(item))
-            self._line("before", item, old["text"])
-            self._line("after", item, new["text"])
-            self._say("")
+            self._line(_place(item), item, item.expected)
+            self._line("  before", item, old["text"])
+            self._line("  after", item, new["text"])
         figures = _table("system", "EM", "ES", "perplexity")
         for result in results:
             figures.add_row(
@@ -284,10 +281,11 @@ class _Demo:
         line = Text(f"  {label:20.20} ", style="dim")
         line.append(_tail(item.prefix))
         line.append("▏", style="cyan")
-        style = "bold green" if exact_match(item.expected, text) else "bold"
-        line.append(text.replace("\n", "⏎") or "(nothing)", style=style if text else "dim")
-        line.append(f"{' ✓' if style == 'bold green' else ''}  {note}")
-        self._console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
+        line.append(text.replace("\n", "⏎") or "(nothing)", style="bold" if text else "dim")
+        if exact_match(item.expected, text):
+            line.append(" ✓", style="bold green")
+        line.append(f"  {note}")
+        self._console.print(line, no_wrap=True, overflow="ellipsis")
 
     def _heading(self, text: str) -> None:
         self._console.print(f"\n[bold]{text}[/bold]")
