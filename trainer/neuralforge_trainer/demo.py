@@ -278,12 +278,12 @@ class _Demo:
 
     def _line(self, label: str, item: Item, text: str, note: str = "") -> None:
         """One line of code with what was suggested at the cursor."""
-        line = Text(f"  {label:20.20} ", style="dim")
+        exact = exact_match(item.expected, text)
+        line = Text(f"  {label:20.20}{' ✓' if exact else '  '} ", style="dim")
         line.append(_tail(item.prefix))
         line.append("▏", style="cyan")
-        line.append(text.replace("\n", "⏎") or "(nothing)", style="bold" if text else "dim")
-        if exact_match(item.expected, text):
-            line.append(" ✓", style="bold green")
+        style = "bold green" if exact else "bold"
+        line.append(text.replace("\n", "⏎") or "(nothing)", style=style)
         line.append(f"  {note}")
         self._console.print(line, no_wrap=True, overflow="ellipsis")
 
