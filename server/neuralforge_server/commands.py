@@ -20,6 +20,7 @@ from neuralforge_adapters.trainer_files import Command, is_running, read_state, 
 from neuralforge_server.app import App
 from neuralforge_server.documents import uri_path
 from neuralforge_server.errors import CommandError
+from neuralforge_server.learning import trainer_process
 from neuralforge_server.learning.trigger import Job
 from neuralforge_server.session_writer import SessionWriter
 
@@ -173,7 +174,7 @@ async def accepted(app: App, arguments: list[Any]) -> Any:
 
 
 async def purge(app: App, arguments: list[Any]) -> Any:
-    """`[{repository?, older_than_days?, everything?}]` → how many rows were deleted."""
+    """`[{repository?, older_than_days?, everything?}]` → how much of log and replay is deleted."""
     options = _options(arguments, {"repository", "older_than_days", "everything"})
     everything, days = options.get("everything", False), options.get("older_than_days")
     folder = None if (given := options.get("repository")) is None else _folder(given)
@@ -184,9 +185,11 @@ async def purge(app: App, arguments: list[Any]) -> Any:
             'say what to delete: {"everything": true}, {"repository": PATH} or '
             '{"older_than_days": N}'
         )
-    return asdict(
-        await _writer(app).ask(lambda recorder: recorder.log.purge(folder, days, everything))
-    )
+    if everything:
+        folder = days = None
+    gone = await _writer(app).ask(lambda recorder: recorder.log.purge(folder, days, everything))
+    forgotten = await asyncio.to_thread(trainer_process.forget, app.host.home, folder, days)
+    return {**asdict(gone), **forgotten}
 
 
 async def status(app: App, _: list[Any]) -> Any:

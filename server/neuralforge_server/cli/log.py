@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
+from pathlib import Path
 from typing import get_args
 
 import click
 
 from neuralforge_adapters.home import Home
 from neuralforge_server.cli.common import json_option, print_json, print_table, profile_option
+from neuralforge_server.learning.trainer_process import forget
 from neuralforge_server.session.log import SessionLog
 from neuralforge_server.session.rows import Outcome, Tally
 
@@ -89,7 +92,11 @@ def stats(home: Home, as_json: bool) -> None:
 
 
 @command.command(epilog="Example: neuralforge log purge --repository ~/work/secret-project")
-@click.option("--repository", help="Everything that came from this repository.")
+@click.option(
+    "--repository",
+    type=click.Path(path_type=Path, resolve_path=True),
+    help="Everything that came from this repository.",
+)
 @click.option("--older-than-days", type=click.FloatRange(0), metavar="N", help="Everything older.")
 @click.option("--everything", is_flag=True, help="The whole log of this profile.")
 @profile_option
@@ -101,17 +108,25 @@ def purge(
     home: Home,
     as_json: bool,
 ) -> None:
-    """Forget, for good: what is purged is overwritten on the disk."""
+    """Forget, for good: what is purged is overwritten on the disk.
+
+    That goes for the session log and for the trainer's replay buffer and unfinished runs. Adapter
+    versions that were trained on it stay: roll them back, or unload the adapter.
+    """
     if not (repository or older_than_days is not None or everything):
         raise click.UsageError("say what: --repository PATH, --older-than-days N or --everything")
+    if everything:
+        repository = older_than_days = None
     with SessionLog.open(home.session_log) as log:
         gone = log.purge(
             repository=repository, older_than_days=older_than_days, everything=everything
         )
+    forgotten = forget(home, repository, older_than_days)
     if as_json:
-        print_json(gone)
+        print_json({**asdict(gone), **forgotten})
     else:
-        click.echo(f"Forgotten: {gone.suggestions} suggestions, {gone.edits} edits.")
+        counts = f"{gone.suggestions} suggestions, {gone.edits} edits"
+        click.echo(f"Forgotten: {counts}, {forgotten['replayed']} replayed samples.")
 
 
 def _tally_row(name: str, tally: Tally) -> list[object]:

@@ -8,6 +8,7 @@ its own affair (one per user, by a lock). Knows no training.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -61,7 +62,6 @@ def start_trainer(home: Home, args: Sequence[str]) -> psutil.Popen:
         HomeError: its folder cannot be made.
     """
     require_packages()
-    environment = os.environ | {HOME_VARIABLE: str(home.root), PROFILE_VARIABLE: home.profile}
     log = private_dir(home.trainer_dir) / LOG_FILE
     try:
         with open(log, "wb", opener=_private) as output:
@@ -70,7 +70,7 @@ def start_trainer(home: Home, args: Sequence[str]) -> psutil.Popen:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=environment,
+                env=_environment(home),
                 start_new_session=os.name != "nt",
                 creationflags=getattr(subprocess, "DETACHED_PROCESS", 0),
             )
@@ -79,6 +79,37 @@ def start_trainer(home: Home, args: Sequence[str]) -> psutil.Popen:
     with contextlib.suppress(psutil.Error, OSError):
         process.nice(getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 19))
     return process
+
+
+def forget(
+    home: Home, repository: Path | str | None = None, older_than_days: float | None = None
+) -> dict[str, int]:
+    """Let the trainer forget what came from `repository`, or is older, or all; returns counts.
+
+    Blocks until it is done; a training at work is cancelled for it.
+
+    Raises:
+        TrainerStartError: it could not be done; the message says why.
+    """
+    if not home.replay_buffer.exists() and not home.checkpoints.exists():
+        return {"replayed": 0, "runs": 0}
+    flags = [] if repository is None else ["--repository", str(repository)]
+    flags += [] if older_than_days is None else ["--older-than-days", f"{older_than_days:g}"]
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "neuralforge_trainer.forget", *flags],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env=_environment(home),
+    )
+    if done.returncode != 0:
+        raise TrainerStartError(f"the replay buffer was not purged: {done.stderr.strip()}")
+    counts: dict[str, int] = json.loads(done.stdout)
+    return counts
+
+
+def _environment(home: Home) -> dict[str, str]:
+    return os.environ | {HOME_VARIABLE: str(home.root), PROFILE_VARIABLE: home.profile}
 
 
 def _private(path: str, flags: int) -> int:
