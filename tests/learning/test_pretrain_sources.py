@@ -1,0 +1,123 @@
+"""Where pretraining gets its text from: packages found, checked and refused; nothing is fetched."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from neuralforge_trainer.errors import CorpusError
+from neuralforge_trainer.pretrain.config import ROOT_VARIABLE, CorpusConfig, RunConfig, load_config
+from neuralforge_trainer.pretrain.corpus import build_corpus, read_corpus
+from neuralforge_trainer.pretrain.fetch import Package, downloaded, fetch, packages_of
+from neuralforge_trainer.pretrain.heldout import Decontamination
+from neuralforge_trainer.pretrain.manifest import Entry, Manifest, read_manifest, write_manifest
+
+CODE = "".join(
+    f"export function area{n}(width: number, height: number): number {{\n"
+    f"  const scaled = width * {n};\n  return scaled * height;\n}}\n\n"
+    for n in range(12)
+)
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
+    """A run of one npm package and one source package."""
+    monkeypatch.setenv(ROOT_VARIABLE, str(tmp_path))
+    corpus = CorpusConfig(
+        suite="stable",
+        packages={"npm": ["@shapes/core"], "source": ["shapes"]},
+        mix={"typescript": 1.0},
+        held_out=[{"repository": "someone/zod", "names": "zod", "reason": "evaluation"}],
+    )
+    return dataclasses.replace(load_config("toy"), corpus=corpus)
+
+
+def test_packages_are_pinned_by_the_manifest_and_found_where_they_were_downloaded(
+    config: RunConfig,
+) -> None:
+    entry = Entry("@shapes/core", "npm", "1.2.0", "MIT", "0" * 64)
+    npm, source = packages_of(config, Manifest({"@shapes/core": entry}))
+    assert (npm.wanted, source.wanted) == ("@shapes/core@1.2.0", "shapes")
+    assert downloaded(config.data_folder, npm) is None is downloaded(config.data_folder, source)
+    for name in ("downloads/shapes-core-1.2.0.tgz", "sources/shapes/shapes_1.orig.tar.xz",
+                 "sources/shapes/shapes_1-2.debian.tar.xz"):  # fmt: skip
+        file = config.data_folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    assert str(downloaded(config.data_folder, npm)).endswith("shapes-core-1.2.0.tgz")
+    assert str(downloaded(config.data_folder, source)).endswith("shapes_1.orig.tar.xz")
+
+
+def test_an_npm_package_becomes_documents_and_a_manifest(config: RunConfig) -> None:
+    _npm_package(config, {"src/area.ts": CODE, "dist/area.ts": CODE + "//", "src/zod/a.ts": CODE})
+    manifest = config.folder / "manifest.json"
+    build_corpus(config, manifest, [], [], lambda _: None)
+    assert [document.path for document in read_corpus(config)] == ["src/area.ts"]
+    entry = read_manifest(manifest).packages["@shapes/core"]
+    assert (entry.version, entry.licence, entry.files) == ("1.2.0", "MIT OR Apache-2.0", 1)
+    assert "area1" not in manifest.read_text("utf-8"), "no source text in the manifest"
+
+
+def test_a_package_under_another_licence_gives_nothing(config: RunConfig) -> None:
+    _npm_package(config, {"src/area.ts": CODE}, licence="GPL-3.0")
+    build_corpus(config, config.folder / "manifest.json", [], [], lambda _: None)
+    assert list(read_corpus(config)) == []
+    assert not (config.folder / "manifest.json").exists()
+
+
+def test_a_package_that_is_not_what_the_manifest_says_is_refused(config: RunConfig) -> None:
+    _npm_package(config, {"src/area.ts": CODE})
+    manifest = config.folder / "manifest.json"
+    wrong = Entry("@shapes/core", "npm", "1.2.0", "MIT", "f" * 64, 1, 1)
+    write_manifest(manifest, Manifest({"@shapes/core": wrong}))
+    with pytest.raises(CorpusError, match="checksum"):
+        build_corpus(config, manifest, [], [], lambda _: None)
+    with pytest.raises(CorpusError, match="`corpus` first"):
+        list(read_corpus(config))
+
+
+def test_what_was_held_out_once_stays_out_without_the_clone(config: RunConfig) -> None:
+    from neuralforge_trainer.pretrain.clean import digest
+
+    held = Decontamination(config.corpus, [], frozenset([digest(CODE)]))
+    assert held.is_near(CODE.replace("  ", "\t")), "white space does not matter"
+    assert not held.is_near(CODE.replace("area", "volume"))
+    assert held.is_named("lib/Zod/index.ts") and held.is_named("zod.ts")
+    assert not held.is_named("lib/zodiac.ts")
+
+
+def test_a_machine_without_the_clients_is_told_what_to_do(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CorpusError, match="npm is not installed"):
+        fetch(config, [Package("@shapes/core", "npm")])
+    with pytest.raises(CorpusError, match="--folder"):
+        fetch(config, [Package("shapes", "source")])
+
+
+def test_the_command_passes_arguments_and_status_through(config: RunConfig) -> None:
+    script = "from neuralforge_server.cli import main; main()"
+    command = [sys.executable, "-P", "-c", script, "pretrain", "export", "toy"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "run the stage `train` first" in done.stderr
+
+
+def _npm_package(
+    config: RunConfig, files: dict[str, str], licence: str = "MIT OR Apache-2.0"
+) -> None:
+    contents = {**files, "package.json": json.dumps({"license": licence})}
+    path = config.data_folder / "downloads" / "shapes-core-1.2.0.tgz"
+    path.parent.mkdir(parents=True)
+    with tarfile.open(path, "w:gz") as archive:
+        for name, text in contents.items():
+            info = tarfile.TarInfo(f"package/{name}")
+            info.size = len(text.encode())
+            archive.addfile(info, io.BytesIO(text.encode()))
