@@ -27,6 +27,8 @@ from neuralforge_trainer.pretrain.rows import RowMaker, characters_per_token
 from neuralforge_trainer.pretrain.tokenizer import Tokenizer, load_tokenizer
 
 _VALIDATION_BATCHES = 8
+_ENOUGH = 64
+"""Batches from which those for validation are drawn."""
 
 Batch = npt.NDArray[np.uint16]
 """Token ids (rows, length)."""
@@ -39,9 +41,9 @@ class Packer:
         self._config = config
         self._folder = private_dir(config.folder / "shards")
         documents = list(read_corpus(config))
-        self._neighbours = _neighbours(documents)
         share = config.corpus.validation
         held = [_fraction(document.text) < share for document in documents]
+        self._neighbours = _neighbours(documents, held)
         self._validation = [i for i, out in enumerate(held) if out]
         self._training: dict[str, list[int]] = defaultdict(list)
         for index, document in enumerate(documents):
@@ -79,11 +81,10 @@ class Packer:
         rows: dict[int, list[list[int]]] = defaultdict(list)
         for index in order:
             self._add_rows(rows, index, random_source)
-            if sum(len(r) // self._rows(length) for length, r in rows.items()) > 64:
+            if sum(len(r) // self._rows(length) for length, r in rows.items()) > _ENOUGH:
                 break
-        batches = _ordered({length: np.array(r, np.uint16) for length, r in rows.items()},
-                           self._rows, 0)  # fmt: skip
-        return batches[:_VALIDATION_BATCHES]
+        arrays = {length: np.array(some, np.uint16) for length, some in rows.items()}
+        return _ordered(arrays, self._rows, 0)[:_VALIDATION_BATCHES]
 
     def forget(self, number: int) -> None:
         """Delete the tokens of a shard that was trained on; how it ended stays."""
@@ -168,15 +169,14 @@ def _ordered(arrays: dict[int, Batch], rows: Callable[[int], int], seed: int) ->
     return [batches[i] for i in order]
 
 
-def _neighbours(documents: list[Document]) -> list[int | None]:
-    """For each document the next of the same package, or the one before the last."""
+def _neighbours(documents: Sequence[Document], held: Sequence[bool]) -> list[int | None]:
+    """For each document the next of its package, or the one before; never one held back."""
     found: list[int | None] = []
     for index, document in enumerate(documents):
-        beside = (index + 1, index - 1)
         same = (
             i
-            for i in beside
-            if 0 <= i < len(documents) and documents[i].package == document.package
+            for i in (index + 1, index - 1)
+            if 0 <= i < len(documents) and documents[i].package == document.package and not held[i]
         )
         found.append(next(same, None))
     return found
