@@ -21,6 +21,7 @@ from typing import Any
 from neuralforge_adapters.errors import NeuralForgeError
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.trainer_files import TrainerState
+from neuralforge_trainer.control import lower_priority
 from neuralforge_trainer.errors import JobError, TrainerBusyError
 from neuralforge_trainer.job import Outcome, run_job
 from neuralforge_trainer.settings import Job, JobSettings, make_settings, read_job
@@ -45,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except JobError as error:
         print(f"neuralforge_trainer: {error}", file=sys.stderr)  # noqa: T201
         return 2
+    if not job.foreground:
+        lower_priority()
     try:
         with _listener(options.json) as listener:
             outcome = run_job(Home.find(), job, listener)

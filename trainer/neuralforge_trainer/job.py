@@ -28,7 +28,7 @@ from neuralforge_adapters.store import (
 )
 from neuralforge_adapters.trainer_files import TrainerState
 from neuralforge_trainer.collect import Material, collect
-from neuralforge_trainer.control import Pace, Reporter, lower_priority, only_trainer
+from neuralforge_trainer.control import Pace, Reporter, only_trainer
 from neuralforge_trainer.errors import NothingToLearnError, TrainingStoppedError
 from neuralforge_trainer.evaluate.gate import Exam, GateReport, judge
 from neuralforge_trainer.evaluate.general import general_items
@@ -87,8 +87,6 @@ class _Run:
 
     def work(self) -> Outcome:
         """Collect, train, measure, publish."""
-        if not self._job.foreground:
-            lower_priority()
         material = collect(self._home, self._job)
         self._reporter.enter("collecting", material.message)
         update = self._prepare(material)
@@ -139,7 +137,6 @@ class _Run:
             exam,
             _stack(self._current()),
             ResolvedStack((candidate,)),
-            threads=self._threads,
             pace=self._measured,
         )
 
