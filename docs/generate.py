@@ -24,7 +24,9 @@ def commands() -> str:
     """Every command's help, as the terminal prints it."""
     blocks = [
         f"## `{context.command_path}`\n\n```text\n{command.get_help(context)}\n```\n"
-        for context, command in _walk(group, click.Context(group, info_name="neuralforge"))
+        for context, command in _walk(
+            group, click.Context(group, info_name="neuralforge", **group.context_settings)
+        )
     ]
     return f"# Commands\n\n{_NOTE}" + "\n".join(blocks)
 
