@@ -140,7 +140,6 @@ def _add_metadata(writer: Any, name: str, precision: Precision, config: ModelCon
 
     types = {"q8_0": gguf.LlamaFileType.MOSTLY_Q8_0, "f16": gguf.LlamaFileType.MOSTLY_F16}
     writer.add_name(name)
-    writer.add_license("apache-2.0")
     writer.add_string("neuralforge.fim.orders", FIM_ORDERS)
     writer.add_context_length(config.context)
     writer.add_embedding_length(config.width)
