@@ -160,7 +160,7 @@ class _Demo:
         for item in _spread(history.items, _SHOWN):
             suggestion, milliseconds = await _suggest(editor, history, item)
             text = suggestion["insertText"] if suggestion else ""
-            self._line(_place(item), item, text, f"{milliseconds:.0f} ms")
+            self._line(f"{_place(item):19.19} {milliseconds:4.0f} ms", item, text)
             shown.append({"text": text, "item": suggestion, "milliseconds": milliseconds})
         return shown
 
@@ -247,7 +247,7 @@ class _Demo:
     ) -> None:
         self._heading("Before and after")
         for item, old, new in zip(_spread(history.items, _SHOWN), before, after, strict=True):
-            self._line(_place(item), item, item.expected)
+            self._line(_place(item), item, item.expected, judged=False)
             self._line("  before", item, old["text"])
             self._line("  after", item, new["text"])
         figures = _table("system", "EM", "ES", "perplexity")
@@ -276,15 +276,14 @@ class _Demo:
             )  # fmt: skip
         self._console.print(table)
 
-    def _line(self, label: str, item: Item, text: str, note: str = "") -> None:
+    def _line(self, label: str, item: Item, text: str, *, judged: bool = True) -> None:
         """One line of code with what was suggested at the cursor."""
-        exact = exact_match(item.expected, text)
-        line = Text(f"  {label:20.20}{' ✓' if exact else '  '} ", style="dim")
+        exact = judged and exact_match(item.expected, text)
+        line = Text(f"  {label:27.27} {'✓' if exact else ' '} ", style="dim")
         line.append(_tail(item.prefix))
         line.append("▏", style="cyan")
         style = "bold green" if exact else "bold"
         line.append(text.replace("\n", "⏎") or "(nothing)", style=style)
-        line.append(f"  {note}")
         self._console.print(line, no_wrap=True, overflow="ellipsis")
 
     def _heading(self, text: str) -> None:
@@ -360,11 +359,11 @@ def _spread(items: Sequence[Item], count: int) -> list[Item]:
 
 
 def _tail(prefix: str) -> str:
-    return prefix.rpartition("\n")[2].lstrip()[-36:]
+    return prefix.rpartition("\n")[2].lstrip()[-32:]
 
 
 def _place(item: Item) -> str:
-    return f"{Path(item.path).name}:{item.prefix.count(chr(10)) + 1}"
+    return f"{Path(item.path).stem[:14]}:{item.prefix.count(chr(10)) + 1}"
 
 
 def _table(*columns: str) -> Table:
