@@ -47,8 +47,9 @@ _SHOWN = 6
 _TYPED = 3
 """Characters typed before each of them."""
 _ITEMS = 100
-_LEAST_ITEMS, _LEAST_LINES = 40, 400
-"""A history with less to ask, or less to learn from, is replaced by a generated one."""
+_LEAST_ITEMS, _LEAST_LINES, _LEAST_DAYS = 40, 400, 14
+"""A history with less to ask, or less to learn from, is replaced by a generated one: nobody's
+habits show in an afternoon's work."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,26 @@ class History:
     def lines(self) -> int:
         """Added lines that can be learnt from."""
         return sum(last - first + 1 for c in self.train for f in c.files for first, last in f.added)
+
+    @property
+    def days(self) -> float:
+        """From the first to the last commit that is learnt from."""
+        times = [change.time for change in self.train]
+        return (max(times) - min(times)) / 86_400 if times else 0.0
+
+    def lack(self) -> str:
+        """Why this history cannot show anything; empty where it can."""
+        if (
+            len(self.items) >= _LEAST_ITEMS
+            and self.lines >= _LEAST_LINES
+            and self.days >= _LEAST_DAYS
+        ):
+            return ""
+        return (
+            f"the history of {self.root} is short: {self.lines} lines of {self.days:.0f} days to "
+            f"learn from and {len(self.items)} new lines to ask for, where {_LEAST_LINES}, "
+            f"{_LEAST_DAYS} and {_LEAST_ITEMS} are needed"
+        )
 
 
 @dataclass(frozen=True)
@@ -142,7 +163,7 @@ class _Demo:
         self._heading("A history to learn from")
         history, lack = _try(self._repo, self._author)
         if history is None:
-            self._say(f"{lack}: a generated house-style repository takes its place.")
+            self._say(f"A generated house-style repository is used, since {lack}.")
             made = self._folder / "house"
             make_repository(made)
             history = _read(made, None)
@@ -299,12 +320,8 @@ def _try(repo: Path, author: str | None) -> tuple[History | None, str]:
         history = _read(repo, author)
     except (EmptyRepositoryError, NoSuchAuthorError) as error:
         return None, str(error)
-    if len(history.items) >= _LEAST_ITEMS and history.lines >= _LEAST_LINES:
-        return history, ""
-    return None, (
-        f"{history.root} has {history.lines} lines to learn from and {len(history.items)} new "
-        f"lines to ask for, where {_LEAST_LINES} and {_LEAST_ITEMS} are needed"
-    )
+    lack = history.lack()
+    return (None if lack else history), lack
 
 
 def _read(repo: Path, author: str | None) -> History:
