@@ -11,11 +11,13 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import platformdirs
+from filelock import FileLock, Timeout
 
 from neuralforge_adapters.errors import HomeError
 
@@ -141,6 +143,30 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             f"cannot write {path}: {error.strerror}; the old content stands; "
             "free some room or make the folder writable"
         ) from error
+
+
+@contextlib.contextmanager
+def locked(path: Path, timeout: float) -> Iterator[None]:
+    """Hold the lock file `path` against other processes, waiting `timeout` seconds for it.
+
+    Raises:
+        HomeError: another process held it for longer, or it cannot be made.
+    """
+    lock = FileLock(private_dir(path.parent) / path.name, mode=0o600, timeout=timeout)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise HomeError(
+            f"another process has held {path} for {timeout:g} s; end it, or try again"
+        ) from error
+    except OSError as error:
+        raise HomeError(
+            f"cannot lock {path}: {error.strerror}; nothing was changed; make the folder writable"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def sync_dir(path: Path) -> None:

@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from neuralforge_adapters.base import file_digest
 from neuralforge_adapters.errors import AdapterError, StackError
-from neuralforge_adapters.home import Home, private_dir, read_json, write_json
+from neuralforge_adapters.home import Home, locked, read_json, write_json
 from neuralforge_adapters.store import GGUF_FILE, PERSONAL, AdapterStore
 
 MAX_SCALE = 4.0
@@ -97,14 +95,28 @@ class StackFile:
         Raises:
             StackError: the changed stack names an adapter twice or has an unusable scale.
         """
-        with FileLock(private_dir(self._path.parent) / ".stack.lock", mode=0o600, timeout=30):
+        with locked(self._path.parent / ".stack.lock", timeout=30):
             entries = check_entries(change(self.read()))
             write_json(self._path, [{"adapter": e.adapter, "scale": e.scale} for e in entries])
         return entries
 
 
+def is_path(reference: str) -> bool:
+    """Whether a user's words name a file; a plain name always means an adapter of the store.
+
+    A repository may hold a file or folder of any name, and editors start servers there.
+    """
+    return (
+        reference.startswith("~")
+        or any(c in reference for c in "/\\")
+        or (Path(reference).suffix in (".gguf", ".lora"))
+    )
+
+
 def adapter_name(reference: str) -> str:
-    """The adapter that `name@v0003` is a version of; a path stands for itself."""
+    """The adapter that `name@v0003` is a version of; a path stands for itself, made absolute."""
+    if is_path(reference):
+        return str(Path(reference).expanduser().absolute())
     return reference.rpartition("@")[0] or reference
 
 
@@ -130,7 +142,7 @@ def without_adapter(entries: Entries, reference: str) -> Entries:
 
 
 def check_entries(entries: Entries) -> Entries:
-    """Refuse what no engine could serve.
+    """The same with absolute paths, which mean one file to all servers.
 
     Raises:
         StackError: an adapter named twice, or a scale that is not finite or beyond ±4.
@@ -161,15 +173,8 @@ def resolve(entries: Sequence[StackEntry], store: AdapterStore, base_digest: str
 
 
 def _resolve_one(entry: StackEntry, store: AdapterStore, base_digest: str) -> ResolvedAdapter:
-    path = Path(entry.adapter).expanduser()
-    if path.is_dir():
-        path = path / GGUF_FILE
-    if path.is_file():
-        return ResolvedAdapter(entry.adapter, path.absolute(), entry.scale, file_digest(path))
-    if path.suffix or len(path.parts) > 1:
-        raise AdapterError(
-            f"no adapter file {path}; give an existing file, or the name of an adapter"
-        )
+    if is_path(entry.adapter):
+        return _resolve_file(entry)
     version = store.get(entry.adapter)
     if version.manifest.base_digest != base_digest:
         raise AdapterError(
@@ -178,3 +183,12 @@ def _resolve_one(entry: StackEntry, store: AdapterStore, base_digest: str) -> Re
             "choose that base, or train the adapter anew"
         )
     return ResolvedAdapter(version.reference, version.gguf, entry.scale, version.manifest.digest)
+
+
+def _resolve_file(entry: StackEntry) -> ResolvedAdapter:
+    path = Path(entry.adapter).expanduser().absolute()
+    if path.is_dir():
+        path = path / GGUF_FILE
+    if not path.is_file():
+        raise AdapterError(f"no adapter file {path}; give an existing file, or an adapter's name")
+    return ResolvedAdapter(entry.adapter, path, entry.scale, file_digest(path))

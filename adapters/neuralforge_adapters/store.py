@@ -13,17 +13,16 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock
 
 from neuralforge_adapters.base import file_digest
 from neuralforge_adapters.errors import AdapterError
 from neuralforge_adapters.home import (
     Home,
+    locked,
     private_dir,
     read_json,
     sync_dir,
@@ -218,8 +217,8 @@ class AdapterStore:
             shutil.rmtree(version.path, ignore_errors=True)
         return [v.version for v in gone]
 
-    def _lock(self, name: str) -> FileLock:
-        return FileLock(private_dir(self._root / name) / ".lock", mode=0o600, timeout=30)
+    def _lock(self, name: str) -> AbstractContextManager[None]:
+        return locked(self._root / name / ".lock", timeout=30)
 
     def _current_name(self, name: str) -> str | None:
         try:

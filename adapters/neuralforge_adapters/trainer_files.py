@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import psutil
-from filelock import FileLock
 
 from neuralforge_adapters.errors import HomeError
-from neuralforge_adapters.home import Home, private_dir, read_json, write_json
+from neuralforge_adapters.home import Home, locked, private_dir, read_json, write_json
 
 Command = Literal["run", "pause", "cancel", "skip"]
 """Go on; wait; stop and forget this run; stop and never train on these samples."""
@@ -130,7 +129,7 @@ def request(home: Home, command: Command) -> ControlOrder:
     Raises:
         HomeError: the disk is full or read-only.
     """
-    with FileLock(private_dir(home.trainer_dir) / ".control.lock", mode=0o600, timeout=10):
+    with locked(home.trainer_dir / ".control.lock", timeout=10):
         order = ControlOrder(command, read_control(home).sequence + 1, time.time())
         write_json(control_file(home), asdict(order))
     return order
