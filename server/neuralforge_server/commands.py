@@ -14,12 +14,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from neuralforge_adapters.errors import HomeError
 from neuralforge_adapters.stack import Entries, StackEntry, with_adapter, without_adapter
 from neuralforge_adapters.store import PERSONAL
 from neuralforge_adapters.trainer_files import Command, is_running, read_state, request
 from neuralforge_server.app import App
 from neuralforge_server.documents import uri_path
-from neuralforge_server.errors import CommandError
+from neuralforge_server.errors import CommandError, SessionLogError
 from neuralforge_server.learning import trainer_process
 from neuralforge_server.learning.trigger import Job
 from neuralforge_server.session_writer import SessionWriter
@@ -196,9 +197,6 @@ async def status(app: App, _: list[Any]) -> Any:
     """`[]` → the engine, the stack, the log, the trainer, and this server's own share of time."""
     engine, home = app.host.engine, app.host.home
     trainer = await asyncio.to_thread(read_state, home)
-    log = None
-    if app.writer is not None:
-        log = asdict(await app.writer.ask(lambda recorder: recorder.log.stats()))
     return {
         "engine": {
             "state": engine.state,
@@ -208,13 +206,20 @@ async def status(app: App, _: list[Any]) -> Any:
             "info": None if engine.info is None else asdict(engine.info),
         },
         **_stack(app),
-        "log": log,
+        "log": None if app.writer is None else await _log(app.writer),
         "trainer": None if trainer is None else asdict(trainer),
         "home": str(home.root),
         "profile": home.profile,
         "documents": len(app.documents),
         "own_ms": _percentiles(list(app.own_ms)),
     }
+
+
+async def _log(writer: SessionWriter) -> dict[str, Any]:
+    try:
+        return asdict(await writer.ask(lambda recorder: recorder.log.stats()))
+    except (SessionLogError, HomeError) as error:
+        return {"error": str(error)}
 
 
 def _percentiles(values: list[float]) -> dict[str, float | int]:

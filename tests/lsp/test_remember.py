@@ -170,6 +170,18 @@ async def test_without_a_log_there_are_suggestions_and_a_clear_answer(
 
 
 @pytest.mark.asyncio(loop_scope="function")
+async def test_a_log_that_cannot_be_opened_is_a_message_in_the_status(
+    start: Starter, home: Home, source: Path
+) -> None:
+    home.session_log.mkdir(parents=True)
+    editor = await start()
+    await suggest(editor, source)
+    status = await editor.execute("neuralforge.status")
+    assert status["engine"]["state"] == "ready"
+    assert str(home.session_log) in status["log"]["error"]
+
+
+@pytest.mark.asyncio(loop_scope="function")
 async def test_acknowledged_rows_survive_a_kill(start: Starter, home: Home, source: Path) -> None:
     editor = await start()
     uri, item = await suggest(editor, source)

@@ -170,6 +170,19 @@ def test_status_shows_what_is_in_force(personal: AdapterStore, base: Base) -> No
     assert "personal@v0002 × 1" in run("status").stdout
 
 
+@pytest.mark.parametrize("spoilt", ["root", "session_log"])
+def test_status_shows_the_rest_where_the_log_cannot_be_opened(home: Home, spoilt: str) -> None:
+    if spoilt == "root":
+        home.root.write_text("a file in place of the home")
+    else:
+        home.session_log.mkdir(parents=True)
+    status = answer("status")
+    assert Path(status["base"]["path"]).is_file()
+    assert status["stack"]["adapters"] == []
+    assert str(home.root) in status["log"]["error"]
+    assert status["log"]["error"] in run("status").stdout
+
+
 def test_doctor_finds_this_machine_well_and_a_bad_base_ill(tmp_path: Path) -> None:
     checks = answer("doctor")
     assert {c["check"] for c in checks} >= {"home", "engine", "log", "git"}

@@ -8,12 +8,13 @@ from typing import Any
 import click
 
 from neuralforge_adapters.base import open_base
-from neuralforge_adapters.errors import AdapterError
+from neuralforge_adapters.errors import AdapterError, HomeError
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.stack import StackFile, resolve
 from neuralforge_adapters.store import AdapterStore
 from neuralforge_adapters.trainer_files import read_control, read_state
 from neuralforge_server.cli.common import base_option, json_option, print_json, profile_option
+from neuralforge_server.errors import SessionLogError
 from neuralforge_server.session.log import SessionLog
 
 
@@ -34,19 +35,12 @@ def command(base: Path | None, home: Home, as_json: bool) -> None:
 def read_status(home: Home, base: Path | None) -> dict[str, Any]:
     """Everything that `status` shows, as plain values."""
     chosen = open_base(base, home)
-    with SessionLog.open(home.session_log) as log:
-        stats = log.stats()
     return {
         "home": str(home.root),
         "profile": home.profile,
         "base": {"path": str(chosen.path), "digest": chosen.digest},
         "stack": _stack(home, chosen.digest),
-        "log": {
-            "shown": stats.overall.shown,
-            "accepted": stats.overall.accepted + stats.overall.partial,
-            "new_samples": stats.new_samples,
-            "bytes": stats.bytes,
-        },
+        "log": _log(home),
         "trainer": read_state(home),
         "order": read_control(home).command,
     }
@@ -61,6 +55,20 @@ def _stack(home: Home, base_digest: str) -> dict[str, Any]:
     return {"adapters": stack.describe(), "digest": stack.digest}
 
 
+def _log(home: Home) -> dict[str, Any]:
+    try:
+        with SessionLog.open(home.session_log) as log:
+            stats = log.stats()
+    except (SessionLogError, HomeError) as error:
+        return {"error": str(error)}
+    return {
+        "shown": stats.overall.shown,
+        "accepted": stats.overall.accepted + stats.overall.partial,
+        "new_samples": stats.new_samples,
+        "bytes": stats.bytes,
+    }
+
+
 def _lines(status: dict[str, Any]) -> list[tuple[str, str]]:
     stack, log, trainer = status["stack"], status["log"], status["trainer"]
     adapters = ", ".join(f"{a['adapter']} × {a['scale']:g}" for a in stack["adapters"])
@@ -73,10 +81,13 @@ def _lines(status: dict[str, Any]) -> list[tuple[str, str]]:
         ("home", f"{status['home']} (profile {status['profile']})"),
         ("base", f"{status['base']['path']} ({status['base']['digest'][:12]})"),
         ("stack", stack.get("error") or adapters or "the base alone"),
-        (
-            "log",
-            f"{log['shown']} shown, {log['accepted']} accepted, "
-            f"{log['new_samples']} new samples, {log['bytes'] / 1e6:.1f} MB",
-        ),
+        ("log", log.get("error") or _figures(log)),
         ("trainer", doing),
     ]
+
+
+def _figures(log: dict[str, Any]) -> str:
+    return (
+        f"{log['shown']} shown, {log['accepted']} accepted, "
+        f"{log['new_samples']} new samples, {log['bytes'] / 1e6:.1f} MB"
+    )
