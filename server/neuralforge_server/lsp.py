@@ -8,6 +8,7 @@ suggestion rather than with an error. Knows the protocol's types; what they set 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 import time
@@ -52,7 +53,11 @@ class Server(LanguageServer):
         _register(self)
 
     async def run(self) -> int:
-        """Serve one client until it leaves; returns the exit status."""
+        """Serve one client until it leaves; returns the exit status.
+
+        Raises:
+            OSError: the TCP address cannot be bound.
+        """
         left: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.protocol.on_exit = lambda code: None if left.done() else left.set_result(code)
         reading = asyncio.ensure_future(self._read())
@@ -62,6 +67,8 @@ class Server(LanguageServer):
         await self.app.end()
         if self.protocol.writer is not None:
             self.protocol.writer.close()
+        with contextlib.suppress(asyncio.CancelledError):
+            await reading
         return code
 
     def report_server_error(self, error: Exception, source: Any) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from gguf_maker import make_adapter
 from neuralforge_adapters.home import HOME_VARIABLE, Home
+from neuralforge_adapters.stack import StackEntry, StackFile
 from neuralforge_server.framing import FrameReader
 from neuralforge_server.lsp_client import LspClient, ServerError
 
@@ -136,3 +138,31 @@ async def test_tcp_serves_one_editor_on_a_port_of_the_systems_choice(home: Home)
     assert json.loads(answer)["result"]["serverInfo"]["name"] == "neuralforge"
     writer.close()
     assert await asyncio.wait_for(process.wait(), 20) == 0
+
+
+async def test_a_tcp_address_in_use_is_named_and_ends_with_status_one(home: Home) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-c", "from neuralforge_server.cli import main; main()",
+            "serve", "--tcp", address,
+            stdin=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, HOME_VARIABLE: str(home.root)},
+        )  # fmt: skip
+        _, said = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == 1
+    assert f"cannot listen on {address}" in said.decode()
+
+
+async def test_at_the_start_one_bad_adapter_does_not_cost_the_others(
+    start: Starter, home: Home, tmp_path: Path
+) -> None:
+    good = make_adapter(tmp_path / "good.gguf", strength=0.1)
+    bad = make_adapter(tmp_path / "bad.gguf", spoil=float("nan"))
+    StackFile(home).write([StackEntry(str(bad)), StackEntry(str(good), 0.5)])
+    editor = await start()
+    message = await editor.wait_for("window/showMessage")
+    assert "bad.gguf" in message["message"]
+    status = await editor.execute("neuralforge.status")
+    assert status["stack"] == [{"adapter": str(good), "scale": 0.5}]
