@@ -95,6 +95,28 @@ async def test_another_base_is_loaded_without_a_restart(start: Starter, tmp_path
     assert [i["insertText"] for i in after] == [i["insertText"] for i in before]
 
 
+@pytest.mark.parametrize("running", [True, False])
+async def test_a_base_that_cannot_be_loaded_gives_way_to_the_one_before(
+    start: Starter, tmp_path: Path, running: bool
+) -> None:
+    whole = embedded_base().read_bytes()
+    truncated = tmp_path / "truncated.gguf"
+    truncated.write_bytes(whole[: len(whole) // 2])
+    broken = {"engine": {"base": str(truncated)}}
+    editor = await start(settings={} if running else broken)
+    editor.open(URI, TEXT)
+    if running:
+        assert await editor.complete(URI, END)
+        editor.settings = broken
+        editor.notify("workspace/didChangeConfiguration", {"settings": None})
+    told = await editor.wait_for("window/showMessage", lambda p: str(truncated) in p["message"])
+    assert f"{embedded_base()} is served again" in told["message"]
+    editor.change(URI, "first + s", END)
+    assert await editor.complete(URI, (1, 20))
+    status = (await editor.execute("neuralforge.status"))["engine"]
+    assert (status["base"], status["state"]) == (str(embedded_base()), "ready")
+
+
 @pytest.mark.parametrize("inline", [True, False])
 async def test_the_menu_can_be_asked_for_besides_inline_completion(
     start: Starter, inline: bool
