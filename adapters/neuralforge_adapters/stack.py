@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from neuralforge_adapters.base import file_digest
+from neuralforge_adapters.convert import check_adapter
 from neuralforge_adapters.errors import AdapterError, StackError
 from neuralforge_adapters.home import Home, locked, read_json, write_json
 from neuralforge_adapters.store import GGUF_FILE, PERSONAL, AdapterStore
@@ -157,7 +158,10 @@ def check_entries(entries: Entries) -> Entries:
             raise StackError(
                 f"scale {entry.scale} of {entry.adapter!r} is not within ±{MAX_SCALE:g}"
             )
-    return entries
+    return tuple(
+        StackEntry(name, e.scale) if is_path(e.adapter) else e
+        for e, name in zip(entries, names, strict=True)
+    )
 
 
 def resolve(entries: Sequence[StackEntry], store: AdapterStore, base_digest: str) -> ResolvedStack:
@@ -170,6 +174,21 @@ def resolve(entries: Sequence[StackEntry], store: AdapterStore, base_digest: str
     learnt = personal is not None and personal.manifest.base_digest == base_digest
     wanted = [e for e in entries if learnt or e.adapter != PERSONAL]
     return ResolvedStack(tuple(_resolve_one(e, store, base_digest) for e in wanted))
+
+
+def usable(
+    entries: Sequence[StackEntry], store: AdapterStore, base_digest: str
+) -> tuple[Entries, list[AdapterError]]:
+    """The entries whose files can be served, read to their last number, and what ails the rest."""
+    good, problems = [], []
+    for entry in entries:
+        try:
+            for adapter in resolve((entry,), store, base_digest).adapters:
+                check_adapter(adapter.path, base_digest)
+            good.append(entry)
+        except AdapterError as error:
+            problems.append(error)
+    return tuple(good), problems
 
 
 def _resolve_one(entry: StackEntry, store: AdapterStore, base_digest: str) -> ResolvedAdapter:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from neuralforge_adapters.base import Base, open_base
-from neuralforge_adapters.errors import NeuralForgeError
+from neuralforge_adapters.errors import AdapterError, NeuralForgeError
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.stack import (
     Entries,
@@ -21,10 +20,12 @@ from neuralforge_adapters.stack import (
     adapter_name,
     check_entries,
     resolve,
+    usable,
 )
 from neuralforge_adapters.store import AdapterStore
 from neuralforge_server.completion.service import CompletionService
 from neuralforge_server.engine.process import default_threads
+from neuralforge_server.engine.protocol import EngineInfo
 from neuralforge_server.engine.supervisor import EngineOptions, EngineSupervisor, Notice
 from neuralforge_server.errors import EngineError
 from neuralforge_server.settings import CompletionSettings, EngineSettings
@@ -53,15 +54,38 @@ class EngineHost:
         self.notify = notify
         """Told what the user should know; may be replaced."""
         self._lock = asyncio.Lock()
+        self._has_served = False
         self.engine = self._supervisor(options)
+        self._proven = options
+        """What a restart goes back to where the new options cannot be served."""
         self.service = CompletionService(self.engine, CompletionSettings())
         self.loading = self._load()
 
     def _supervisor(self, options: EngineOptions) -> EngineSupervisor:
         return EngineSupervisor(options, self.home, lambda notice: self.notify(notice))
 
-    def _load(self) -> asyncio.Task[Any]:
-        return asyncio.get_running_loop().create_task(self.engine.start())
+    def _load(self) -> asyncio.Task[EngineInfo]:
+        return asyncio.get_running_loop().create_task(self._start())
+
+    async def _start(self) -> EngineInfo:
+        """Start the engine; where it cannot be, the one that was served before it."""
+        try:
+            info = await self.engine.start()
+        except EngineError as error:
+            failed, proven = self.engine.options, self._proven
+            if failed == proven:
+                raise
+            self.notify(
+                Notice(
+                    "error",
+                    f"The base {failed.base.path} cannot be served: {error}. "
+                    f"{proven.base.path} is served again; name another base in engine.base.",
+                )
+            )
+            await self._replace(proven)
+            return await self.engine.start()
+        self._proven = self.engine.options
+        return info
 
     @property
     def store(self) -> AdapterStore:
@@ -83,11 +107,29 @@ class EngineHost:
             await self._serve(await asyncio.to_thread(self.stack_file.read))
 
     async def follow(self) -> None:
-        """`reload` because somebody else changed it: what cannot be served is told once."""
+        """`reload` because somebody else changed it: what cannot be served is told once.
+
+        At the start there is nothing to leave as it was, so that all that can be is served.
+        """
         try:
             await self.reload()
+        except AdapterError as error:
+            if self._has_served:
+                self.notify(Notice("error", f"The stack is left as it was: {error}"))
+            else:
+                await self._serve_usable()
         except NeuralForgeError as error:
             self.notify(Notice("error", f"The stack is left as it was: {error}"))
+
+    async def _serve_usable(self) -> None:
+        async with self._lock:
+            entries = await asyncio.to_thread(self.stack_file.read)
+            digest = self.engine.options.base.digest
+            wanted = self._joined(entries)
+            good, problems = await asyncio.to_thread(usable, wanted, self.store, digest)
+            await self._put_in_force(resolve(good, self.store, digest))
+        for problem in problems:
+            self.notify(Notice("error", f"Left out of the stack: {problem}"))
 
     async def change(self, change: Callable[[Entries], Entries]) -> Entries:
         """Change the stack in force, for every server; returns it once this one serves it.
@@ -105,14 +147,21 @@ class EngineHost:
                 raise
 
     async def restart(self, options: EngineOptions) -> None:
-        """Another base or context: a new engine in place of the old one."""
+        """Another base or context: a new engine in place of the old one.
+
+        Where it cannot be loaded, `loading` tells the user and starts the old one again.
+        """
         if options == self.engine.options:
             return
         async with self._lock:
-            self.service.hold()
-            await self.engine.stop()
-            self.engine = self.service.engine = self._supervisor(options)
+            self.loading.cancel()
+            await self._replace(options)
             self.loading = self._load()
+
+    async def _replace(self, options: EngineOptions) -> None:
+        self.service.hold()
+        await self.engine.stop()
+        self.engine = self.service.engine = self._supervisor(options)
 
     async def stop(self) -> None:
         """End the engine."""
@@ -123,9 +172,15 @@ class EngineHost:
     async def _serve(self, entries: Entries) -> None:
         """Put entries in force in the engine; requests wait meanwhile."""
         try:
-            stack = await asyncio.to_thread(self._resolve, entries)
+            await self._put_in_force(await asyncio.to_thread(self._resolve, entries))
+        finally:
+            self.service.open()
+
+    async def _put_in_force(self, stack: ResolvedStack) -> None:
+        try:
             if stack != self.engine.stack:
                 await self._swap(stack)
+            self._has_served = True
         finally:
             self.service.open()
 
@@ -136,6 +191,10 @@ class EngineHost:
         await self.engine.set_stack(stack)
 
     def _resolve(self, entries: Entries) -> ResolvedStack:
+        return resolve(self._joined(entries), self.store, self.engine.options.base.digest)
+
+    def _joined(self, entries: Entries) -> Entries:
+        """The shared entries with this server's own, which stand for the same adapter's."""
         names = {adapter_name(e.adapter) for e in self._extra}
         shared = tuple(e for e in entries if adapter_name(e.adapter) not in names)
-        return resolve((*shared, *self._extra), self.store, self.engine.options.base.digest)
+        return (*shared, *self._extra)

@@ -238,3 +238,19 @@ def test_serve_names_an_address_that_is_none(address: str) -> None:
 def test_without_a_subcommand_it_serves() -> None:
     result = run("--adapter", "x.lora*much")
     assert result.exit_code == 2 and "is no scale" in result.output
+
+
+@pytest.mark.parametrize("harm", ["garbage", "cut", "nan"])
+def test_a_damaged_adapter_is_neither_loaded_nor_called_well(
+    home: Home, tmp_path: Path, harm: str
+) -> None:
+    path = make_adapter(tmp_path / "a.gguf", spoil=float("nan") if harm == "nan" else None)
+    if harm != "nan":
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2] if harm == "cut" else b"garbage" * 99)
+    before = StackFile(home).read()
+    assert isinstance(run("adapters", "load", str(path)).exception, NeuralForgeError)
+    assert StackFile(home).read() == before
+    StackFile(home).write([StackEntry(str(path))])
+    result = run("doctor")
+    assert result.exit_code == 1 and "a.gguf" in result.stdout

@@ -259,3 +259,31 @@ def test_concurrent_changes_of_the_stack_lose_nothing(home: Home) -> None:
         for n in range(16):
             pool.submit(file.update, lambda old, n=n: with_adapter(old, StackEntry(f"a{n}")))
     assert {e.adapter for e in file.read()} == {f"a{n}" for n in range(16)}
+
+
+def test_a_file_in_the_working_folder_never_takes_an_adapters_name(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = publish(home)
+    (tmp_path / "personal").mkdir()
+    monkeypatch.chdir(tmp_path)
+    stack = resolve([StackEntry("personal")], AdapterStore(home), BASE)
+    assert stack.adapters[0].path == version.gguf
+
+
+def test_paths_in_the_stack_are_absolute(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = StackFile(home)
+    file.update(lambda old: with_adapter(old, StackEntry("./team.lora")))
+    assert file.read()[-1] == StackEntry(str(tmp_path / "team.lora"))
+    assert file.update(lambda old: without_adapter(old, "team.lora")) == file.read()[:1]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX file modes")
+def test_a_lock_that_cannot_be_made_is_a_named_error(home: Home) -> None:
+    home.profile_dir.mkdir(parents=True)
+    (home.profile_dir / ".stack.lock").mkdir()  # root may write anywhere, but not open a folder
+    with pytest.raises(HomeError, match="cannot lock"):
+        StackFile(home).write([])

@@ -6,20 +6,29 @@ Running servers watch both, so that a change here is served at once.
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import click
 
+from neuralforge_adapters.base import open_base
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.stack import (
     Entries,
     StackEntry,
     StackFile,
+    usable,
     with_adapter,
     without_adapter,
 )
 from neuralforge_adapters.store import AdapterStore, AdapterVersion
-from neuralforge_server.cli.common import json_option, print_json, print_table, profile_option
+from neuralforge_server.cli.common import (
+    base_option,
+    json_option,
+    print_json,
+    print_table,
+    profile_option,
+)
 
 
 @click.group(name="adapters", epilog="Example: neuralforge adapters list")
@@ -68,15 +77,16 @@ def show(reference: str, home: Home, as_json: bool) -> None:
 @command.command(epilog="Example: neuralforge adapters load personal --scale 0.8")
 @click.argument("adapter")
 @click.option("--scale", type=float, default=1.0, show_default=True)
+@base_option
 @profile_option
 @json_option
-def load(adapter: str, scale: float, home: Home, as_json: bool) -> None:
+def load(adapter: str, scale: float, base: Path | None, home: Home, as_json: bool) -> None:
     """Put ADAPTER (a name, name@version or file) on the stack, or change its scale."""
-    if "/" not in adapter and "\\" not in adapter and "." not in adapter:
-        AdapterStore(home).get(adapter)  # a typing error is better named now than by the server
-    _report(
-        StackFile(home).update(lambda old: with_adapter(old, StackEntry(adapter, scale))), as_json
-    )
+    entry = StackEntry(adapter, scale)
+    _, problems = usable((entry,), AdapterStore(home), open_base(base, home).digest)
+    if problems:
+        raise problems[0]
+    _report(StackFile(home).update(lambda old: with_adapter(old, entry)), as_json)
 
 
 @command.command(epilog="Example: neuralforge adapters unload personal")

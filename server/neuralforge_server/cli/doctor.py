@@ -21,7 +21,7 @@ import psutil
 from neuralforge_adapters.base import open_base
 from neuralforge_adapters.errors import NeuralForgeError
 from neuralforge_adapters.home import Home, private_dir
-from neuralforge_adapters.stack import StackFile, resolve
+from neuralforge_adapters.stack import StackFile, resolve, usable
 from neuralforge_adapters.store import AdapterStore
 from neuralforge_adapters.trainer_files import read_state
 from neuralforge_server.cli.common import base_option, json_option, print_json, profile_option
@@ -113,8 +113,11 @@ def _engine(home: Home, base: Path | None) -> Finding:
 
 
 def _stack(home: Home, base: Path | None) -> Finding:
-    stack = resolve(StackFile(home).read(), AdapterStore(home), open_base(base, home).digest)
-    names = ", ".join(adapter.reference for adapter in stack.adapters)
+    store, digest = AdapterStore(home), open_base(base, home).digest
+    good, problems = usable(StackFile(home).read(), store, digest)
+    names = ", ".join(a.reference for a in resolve(good, store, digest).adapters)
+    if problems:
+        return Finding("stack", False, "; ".join(map(str, problems)), "unload what is damaged")
     return Finding("stack", True, names or "the base alone")
 
 
