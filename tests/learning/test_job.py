@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,7 +24,7 @@ from neuralforge_trainer.control import only_trainer
 from neuralforge_trainer.errors import JobError, NothingToLearnError
 from neuralforge_trainer.evaluate.copier import Copier
 from neuralforge_trainer.evaluate.metrics import exact_match
-from neuralforge_trainer.job import run_job
+from neuralforge_trainer.job import INTERRUPTED, run_job
 from neuralforge_trainer.learn.checkpoints import latest_complete
 from neuralforge_trainer.learn.ewc import Consolidation
 from neuralforge_trainer.learn.replay import ReplayBuffer
@@ -219,6 +220,35 @@ def test_a_killed_job_is_started_again_and_ends_as_if_nothing_had_been(
     outcome = run_job(home, read_job(job), lambda s: first.append(s.step) if s.step else None)
     assert outcome.result in ("published", "refused")
     assert first[0] > int(checkpoint.name.partition("-")[2]) > 1  # it went on from there
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C cannot be sent there to one group alone")
+def test_ctrl_c_ends_the_command_with_one_line_and_a_cancelled_state(
+    small: Path, home: Home
+) -> None:
+    start = (  # SIGINT may be ignored where the tests run in the background, and that is inherited
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from neuralforge_server.cli import main; main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-c", start, "train", "--from-git", str(small), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if json.loads(line)["state"]["state"] == "training":
+            os.killpg(process.pid, signal.SIGINT)
+            break
+    _, errors = process.communicate()
+    assert process.returncode == 130
+    assert errors == f"neuralforge_trainer: {INTERRUPTED}\n"
+    state = read_state(home)
+    assert state is not None
+    assert (state.state, state.message) == ("cancelled", INTERRUPTED)
+    assert len(collect(home, Job(repository=small, settings=_lenient())).samples) > 5
 
 
 def test_typing_stops_the_computing(small: Path, home: Home, tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 Invariant: the exit status is 0 for a job that ended as it should (published, refused by the gate,
 nothing new, cancelled), 1 for a failure that has a message, 2 for arguments that cannot be used,
-3 for another trainer at work. The home and the profile come from the environment. Knows no
-server; a killed job goes on when it is started again.
+3 for another trainer at work, 130 for Ctrl-C. The home and the profile come from the environment.
+Knows no server; a killed job goes on when it is started again.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ from neuralforge_adapters.home import Home
 from neuralforge_adapters.trainer_files import TrainerState
 from neuralforge_trainer.control import lower_priority
 from neuralforge_trainer.errors import JobError, TrainerBusyError
-from neuralforge_trainer.job import Outcome, run_job
+from neuralforge_trainer.job import INTERRUPTED, Outcome, run_job
 from neuralforge_trainer.settings import Job, JobSettings, make_settings, read_job
+
+_INTERRUPTED_STATUS = 130
+"""What a shell gives for a program that SIGINT has ended."""
 
 _SETTING_FLAGS: dict[str, Callable[[str], Any]] = {
     "arm": str,
@@ -46,14 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except JobError as error:
         print(f"neuralforge_trainer: {error}", file=sys.stderr)  # noqa: T201
         return 2
-    if not job.foreground:
-        lower_priority()
+    lower_priority()
     try:
         with _listener(options.json) as listener:
             outcome = run_job(Home.find(), job, listener)
     except NeuralForgeError as error:
         print(f"neuralforge_trainer: {error}", file=sys.stderr)  # noqa: T201
         return 3 if isinstance(error, TrainerBusyError) else 1
+    except KeyboardInterrupt:
+        print(f"neuralforge_trainer: {INTERRUPTED}", file=sys.stderr)  # noqa: T201
+        return _INTERRUPTED_STATUS
     except Exception:
         logging.exception("neuralforge_trainer: the job failed")
         return 1

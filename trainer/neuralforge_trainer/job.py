@@ -26,7 +26,7 @@ from neuralforge_adapters.store import (
     AdapterVersion,
     Manifest,
 )
-from neuralforge_adapters.trainer_files import TrainerState
+from neuralforge_adapters.trainer_files import FINISHED, TrainerState
 from neuralforge_trainer.collect import Material, collect
 from neuralforge_trainer.control import Pace, Reporter, only_trainer
 from neuralforge_trainer.errors import NothingToLearnError, TrainingStoppedError
@@ -37,6 +37,8 @@ from neuralforge_trainer.settings import Job, JobSettings
 
 _TRAINED, _MEASURED, _PUBLISHED = 70, 95, 100
 """Percent done when a part of the work is."""
+
+INTERRUPTED = "interrupted; its samples stay new; train again to go on"
 
 Result = Literal["published", "refused", "nothing", "cancelled"]
 Listener = Callable[[TrainerState], None]
@@ -58,6 +60,7 @@ def run_job(home: Home, job: Job, listener: Listener = lambda state: None) -> Ou
     Raises:
         TrainerBusyError: another trainer is at work; nothing was touched.
         NeuralForgeError: it failed, and the state says so.
+        KeyboardInterrupt: the user pressed Ctrl-C, and the state says so.
     """
     with only_trainer(home):
         reporter = Reporter(home, job.source, listener)
@@ -69,6 +72,10 @@ def run_job(home: Home, job: Job, listener: Listener = lambda state: None) -> Ou
             return Outcome("nothing", str(error))
         except NeuralForgeError as error:
             reporter.enter("failed", str(error))
+            raise
+        except KeyboardInterrupt:
+            if reporter.state.state not in FINISHED:
+                reporter.enter("cancelled", INTERRUPTED)
             raise
 
 

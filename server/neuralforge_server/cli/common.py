@@ -1,12 +1,15 @@
-"""What subcommands share: options, homes, and printing a result for a person or as JSON."""
+"""What subcommands share: options, homes, running the trainer, and printing a result."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 from rich.console import Console
@@ -68,6 +71,24 @@ def print_table(title: str, columns: list[str], rows: list[list[object]]) -> Non
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
     Console(soft_wrap=False).print(table)
+
+
+def run_trainer(
+    module: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None
+) -> NoReturn:
+    """Run a module of the trainer in the foreground, then exit with its status.
+
+    Args:
+        environment: what it gets besides this process's own environment.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", module, *arguments], env=os.environ | (environment or {})
+    )
+    while True:
+        try:
+            sys.exit(process.wait())
+        except KeyboardInterrupt:  # the trainer got it too: it saves, then ends
+            continue
 
 
 def _plain(value: Any) -> Any:

@@ -6,11 +6,9 @@ output, its signals and its status pass through unchanged.
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import click
 
+from neuralforge_server.cli.common import run_trainer
 from neuralforge_server.learning.trainer_process import require_packages
 
 
@@ -23,11 +21,4 @@ from neuralforge_server.learning.trainer_process import require_packages
 def command(arguments: tuple[str, ...]) -> None:
     """Make a base: fetch a corpus, train a tokenizer and a model, export a GGUF."""
     require_packages()
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "neuralforge_trainer.pretrain", *arguments]
-    )
-    while True:
-        try:
-            sys.exit(process.wait())
-        except KeyboardInterrupt:  # the trainer got it too: it saves, then ends
-            continue
+    run_trainer("neuralforge_trainer.pretrain", arguments)

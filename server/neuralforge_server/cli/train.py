@@ -5,9 +5,6 @@ The work is the trainer's, in a process of its own; it shows its own progress.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -15,7 +12,13 @@ import click
 
 from neuralforge_adapters.home import HOME_VARIABLE, PROFILE_VARIABLE, Home
 from neuralforge_adapters.trainer_files import Command, read_state, request
-from neuralforge_server.cli.common import base_option, json_option, print_json, profile_option
+from neuralforge_server.cli.common import (
+    base_option,
+    json_option,
+    print_json,
+    profile_option,
+    run_trainer,
+)
 from neuralforge_server.learning.trainer_process import require_packages
 from neuralforge_server.settings import Arm
 
@@ -63,9 +66,11 @@ def command(
     arguments = [*source, *(part for pair in options.items() if pair[1] for part in pair if part)]
     switches = {"--all": everything, "--json": as_json, "--foreground": True}
     arguments += [name for name, given in switches.items() if given]
-    environment = os.environ | {HOME_VARIABLE: str(home.root), PROFILE_VARIABLE: home.profile}
-    trainer = [sys.executable, "-P", "-m", "neuralforge_trainer", *arguments]
-    sys.exit(subprocess.call(trainer, env=environment))
+    run_trainer(
+        "neuralforge_trainer",
+        arguments,
+        {HOME_VARIABLE: str(home.root), PROFILE_VARIABLE: home.profile},
+    )
 
 
 def _give(home: Home, order: Order, as_json: bool) -> None:
