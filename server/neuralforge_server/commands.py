@@ -133,7 +133,7 @@ async def train_now(app: App, arguments: list[Any]) -> Any:
     """`[{repository?}]` → a training, started now; asking for it is the yes for a repository."""
     given = _options(arguments, {"repository"}).get("repository")
     assert app.learner is not None
-    repository = None if given is None else _folder(given)
+    repository = None if given is None else await asyncio.to_thread(_repository, given)
     if repository is not None and app.consent is not None:
         await app.consent.answer(repository, "yes")
     return await app.learner.start(Job(repository))
@@ -287,6 +287,16 @@ def _folder(given: Any) -> Path:
     if not path.is_dir():
         raise CommandError(f"{path} is no folder; give the root folder of a repository")
     return path.resolve()
+
+
+def _repository(given: Any) -> Path:
+    """The root of the repository that a folder of the client's lies in."""
+    from neuralforge_server.session.exclude import find_repository  # slow to import
+
+    folder = _folder(given)
+    if (root := find_repository(folder)) is None:
+        raise CommandError(f"{folder} is no git repository; name a folder inside of one")
+    return root
 
 
 COMMANDS: dict[str, Handler] = {

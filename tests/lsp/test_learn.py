@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -19,7 +20,7 @@ from neuralforge_adapters.trainer_files import (
     seconds_since_typing,
     write_state,
 )
-from neuralforge_server.lsp_client import LspClient
+from neuralforge_server.lsp_client import LspClient, ServerError
 from neuralforge_server.session.log import SessionLog
 
 Starter = Callable[..., Awaitable[LspClient]]
@@ -160,6 +161,33 @@ async def test_a_failed_training_is_told(
     training("failed", 10, "the disk is full")
     message = await editor.wait_for("window/showMessage")
     assert "the disk is full" in message["message"]
+
+
+async def test_a_second_training_is_refused_before_the_first_has_said_that_it_runs(
+    start: Starter, home: Home, repository: GitMaker
+) -> None:
+    editor = await start(settings=NEVER)
+    wanted = {"repository": str(repository.root)}
+    both = await asyncio.gather(
+        *(editor.execute("neuralforge.train.now", wanted) for _ in range(2)),
+        return_exceptions=True,
+    )
+    (started,) = [answer for answer in both if isinstance(answer, dict)]
+    (refused,) = [answer for answer in both if isinstance(answer, ServerError)]
+    assert started["started"] and "running already" in str(refused)
+    while (state := read_state(home)) is None or state.state != "done":
+        await editor.execute("neuralforge.status")
+    assert (await editor.execute("neuralforge.train.now", wanted))["started"]
+
+
+async def test_a_folder_that_is_no_repository_is_refused_at_once(
+    start: Starter, home: Home, tmp_path: Path
+) -> None:
+    editor = await start(settings=NEVER)
+    with pytest.raises(ServerError, match="no git repository"):
+        await editor.execute("neuralforge.train.now", {"repository": str(tmp_path)})
+    with SessionLog.open(home.session_log) as log:
+        assert log.consent(tmp_path) is None
 
 
 async def test_only_one_training_at_a_time(

@@ -73,6 +73,9 @@ class Learner:
         self._bar: Bar | None = None
         self._shown: TrainerState | None = None
         self._state_lock = asyncio.Lock()
+        self._start_lock = asyncio.Lock()
+        self._process: psutil.Popen | None = None
+        """The trainer that was started here last, until it ends."""
 
     def typed(self) -> None:
         """The user typed: the trainer is to stop computing."""
@@ -110,17 +113,25 @@ class Learner:
             CommandError: one is running already.
             TrainerStartError, HomeError, SessionLogError: it cannot be started.
         """
-        if await asyncio.to_thread(is_running, self.home):
-            raise CommandError(
-                "a training is running already; wait for it, or stop it with "
-                "neuralforge.train.cancel"
-            )
-        await asyncio.to_thread(self._attempts.started, job, await self._count_samples())
-        args = arguments(job, self.settings, self._base())
-        process = await asyncio.to_thread(start_trainer, self.home, args)
+        async with self._start_lock:
+            if await asyncio.to_thread(self._is_running):
+                raise CommandError(
+                    "a training is running already; wait for it, or stop it with "
+                    "neuralforge.train.cancel"
+                )
+            await asyncio.to_thread(self._attempts.started, job, await self._count_samples())
+            args = arguments(job, self.settings, self._base())
+            process = await asyncio.to_thread(start_trainer, self.home, args)
+            self._process = process
         self._reap(process, asyncio.get_running_loop())
         source = "sessions" if job.repository is None else str(job.repository)
         return {"started": True, "pid": process.pid, "source": source}
+
+    def _is_running(self) -> bool:
+        """Whether a trainer is at work, or was started here and has not yet said so."""
+        process, state = self._process, read_state(self.home)
+        silent = process is not None and (state is None or state.pid != process.pid)
+        return silent or is_running(self.home)
 
     def _reap(self, process: psutil.Popen, loop: asyncio.AbstractEventLoop) -> None:
         """Wait for the trainer's end in a thread that holds up nothing, not even the server's."""
@@ -134,6 +145,8 @@ class Learner:
 
     def _ended(self, pid: int, code: int) -> None:
         """What the trainer says of its end it writes itself, unless it did not get that far."""
+        if self._process is not None and self._process.pid == pid:
+            self._process = None
         state = read_state(self.home)
         if code not in (0, _BUSY) and (state is None or state.pid != pid):
             log = self.home.trainer_dir / LOG_FILE
@@ -175,7 +188,7 @@ class Learner:
     def _look(self, samples: int, repositories: frozenset[Path]) -> Facts:
         return Facts(
             idle_seconds=seconds_since_typing(self.home),
-            running=is_running(self.home),
+            running=self._is_running(),
             paused=read_control(self.home).command == "pause",
             new_samples=self._attempts.new_samples(samples),
             new_commits=self._attempts.new_commits(repositories),
