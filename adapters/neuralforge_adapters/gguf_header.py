@@ -97,6 +97,9 @@ class _Reader:
         for place in places:
             if place.start + place.size > self._end:
                 raise ValueError(f"it ends within the tensor {place.name!r}")
+        last = max((place.start + place.size for place in places), default=origin)
+        if self._end - last >= alignment:  # less is padding
+            raise ValueError(f"it has {self._end - last} bytes that belong to none of its tensors")
         return places
 
     def _tensor(self) -> tuple[str, tuple[int, ...], int, int]:
