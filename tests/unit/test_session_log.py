@@ -694,6 +694,40 @@ def test_a_read_only_folder_is_named() -> None:
     assert "NEURALFORGE_HOME" in child.stdout
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows folders have no write bit")
+@pytest.mark.parametrize("unfinished", [False, True], ids=["closed", "in use"])
+def test_a_read_only_log_can_be_read_and_only_that(unfinished: bool) -> None:
+    code = """
+        import os, sys
+        from pathlib import Path
+        from neuralforge_server.session.log import SessionLog
+        if os.geteuid() == 0:
+            os.setuid(65534)  # root writes everywhere
+        with SessionLog.open_to_read(Path(sys.argv[1])) as log:
+            print(len(log.show(10)), log.stats().bytes > 0)
+            try:
+                log.purge(everything=True)
+            except Exception as error:
+                print(type(error).__name__)
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "session.db"
+        closed_log(path, 3)
+        log = SessionLog.open(path) if unfinished else None
+        if log is not None:
+            recorded(log)
+        for file in Path(folder).iterdir():
+            file.chmod(0o444)
+        Path(folder).chmod(0o555)
+        child = run_child(code, str(path))
+        Path(folder).chmod(0o700)
+        if log is not None:
+            log.close()
+
+    count = "4" if unfinished else "3"
+    assert child.stdout.split() == [count, "True", "SessionLogReadOnlyError"], child.stderr
+
+
 def test_a_folder_in_the_place_of_the_file_is_named(path: Path) -> None:
     path.mkdir(parents=True)
 

@@ -44,7 +44,7 @@ def show(
     limit: int, language: str | None, outcome: Outcome | None, home: Home, as_json: bool
 ) -> None:
     """The latest suggestions, and what became of each."""
-    with SessionLog.open(home.session_log) as log:
+    with SessionLog.open_to_read(home.session_log) as log:
         rows = log.show(limit, language=language, outcome=outcome)
     if as_json:
         print_json(rows)
@@ -67,7 +67,7 @@ def show(
 @json_option
 def stats(home: Home, as_json: bool) -> None:
     """How much was shown, taken and kept, over all and for each language."""
-    with SessionLog.open(home.session_log) as log:
+    with SessionLog.open_to_read(home.session_log) as log:
         figures = log.stats()
     if as_json:
         print_json(figures)

@@ -57,7 +57,7 @@ def _stack(home: Home, base_digest: str) -> dict[str, Any]:
 
 def _log(home: Home) -> dict[str, Any]:
     try:
-        with SessionLog.open(home.session_log) as log:
+        with SessionLog.open_to_read(home.session_log) as log:
             stats = log.stats()
     except (SessionLogError, HomeError) as error:
         return {"error": str(error)}

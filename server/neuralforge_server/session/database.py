@@ -9,6 +9,7 @@ over. Knows no table.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import sqlite3
@@ -38,6 +39,8 @@ CHECKED_AT_OPEN_BYTES = 16_000_000
 """A larger file is only checked whole after a read or write has found damage."""
 
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+_NOT_PERMITTED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,19 @@ def open_database(path: Path, busy_timeout_s: float, *, distrust: bool = False) 
             raise translated(error, path) from error
 
 
+def open_to_read(path: Path, busy_timeout_s: float, *, distrust: bool = False) -> Opened:
+    """As `open_database`, but a file that cannot be written is opened as it is, to be read.
+
+    Such a one is neither checked nor upgraded.
+    """
+    try:
+        return open_database(path, busy_timeout_s, distrust=distrust)
+    except SessionLogReadOnlyError:
+        with contextlib.suppress(sqlite3.Error, OSError):
+            return _connect_to_read(path, busy_timeout_s)
+        raise
+
+
 def is_corruption(error: sqlite3.Error) -> bool:
     """Whether SQLite found the file itself damaged."""
     return _primary_code(error) in _CORRUPT
@@ -95,7 +111,7 @@ def damaged_files(path: Path) -> list[Path]:
 
 def translated(error: sqlite3.Error | OSError, path: Path) -> SessionLogError:
     """`error` as one that the user can act on."""
-    if isinstance(error, PermissionError):
+    if isinstance(error, OSError) and error.errno in _NOT_PERMITTED:
         return _read_only(path, error)
     code = None if isinstance(error, OSError) else _primary_code(error)
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
@@ -168,6 +184,18 @@ def _connect(path: Path, busy_timeout_s: float, distrust: bool, notice: str | No
     except BaseException:
         connection.close()
         raise
+
+
+def _connect_to_read(path: Path, busy_timeout_s: float) -> Opened:
+    # where it can create no -shm, SQLite reads only a file that it is told not to expect changes
+    # of; that is true without a -wal, since a writer would first have to create one there
+    options = "mode=ro" if Path(f"{path}-wal").exists() else "mode=ro&immutable=1"
+    status = path.stat()
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?{options}", uri=True, timeout=busy_timeout_s, check_same_thread=False
+    )
+    database = Database(connection, execute_plugins=False)
+    return Opened(database, (status.st_dev, status.st_ino), None)
 
 
 def _make_private(path: Path) -> None:

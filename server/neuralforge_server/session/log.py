@@ -19,13 +19,14 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from sqlite_utils import Database
 
 from neuralforge_server.errors import SessionLogCorruptError, SessionLogLockedError
 from neuralforge_server.session import database as files
 from neuralforge_server.session import queries, writes
+from neuralforge_server.session.database import Opened
 from neuralforge_server.session.rows import (
     Answer,
     How,
@@ -48,6 +49,10 @@ DAY_S = 86_400.0
 _Result = TypeVar("_Result")
 
 
+class _Opener(Protocol):
+    def __call__(self, path: Path, busy_timeout_s: float, *, distrust: bool = ...) -> Opened: ...
+
+
 class SessionLog:
     """An open session log; a context manager that closes it.
 
@@ -56,13 +61,14 @@ class SessionLog:
     then. A file found to be damaged is set aside and the work done again in a new one.
     """
 
-    def __init__(self, path: Path, limits: Limits) -> None:
+    def __init__(self, path: Path, limits: Limits, opener: _Opener = files.open_database) -> None:
         self.path = path
         self.limits = limits
         self.notices: list[str] = []
         """What the user should be told, such as a damaged file that was set aside."""
         self._guard = threading.RLock()
-        self._opened = files.open_database(path, limits.busy_timeout_s)
+        self._open = opener
+        self._opened = opener(path, limits.busy_timeout_s)
         self._take_notice()
 
     @classmethod
@@ -73,6 +79,11 @@ class SessionLog:
             SessionLogCorruptError: it is damaged and another program keeps it from being moved.
         """
         return cls(path, limits)
+
+    @classmethod
+    def open_to_read(cls, path: Path) -> SessionLog:
+        """As `open`; a log that cannot be written can be read, and only that."""
+        return cls(path, Limits(), files.open_to_read)
 
     def close(self) -> None:
         """Close the file; the log cannot be used any more."""
@@ -331,7 +342,7 @@ class SessionLog:
     def _reopen(self, *, distrust: bool) -> None:
         with suppress(sqlite3.Error):
             self._opened.database.close()
-        self._opened = files.open_database(self.path, self.limits.busy_timeout_s, distrust=distrust)
+        self._opened = self._open(self.path, self.limits.busy_timeout_s, distrust=distrust)
         self._take_notice()
 
     def _take_notice(self) -> None:
