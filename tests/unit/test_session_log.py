@@ -670,6 +670,31 @@ def test_a_disk_that_fills_up_is_named_and_loses_nothing(path: Path) -> None:
         assert log.verify() == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on file sizes to set there")
+def test_everything_can_be_purged_on_a_full_disk_while_another_process_writes(path: Path) -> None:
+    code = CHILD + textwrap.dedent("""
+        import resource, signal
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        log = SessionLog.open(Path(sys.argv[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
+        try:
+            log.purge(older_than_days=0)
+        except Exception as error:
+            print(type(error).__name__)
+        gone = log.purge(everything=True)
+        print(gone.suggestions, gone.edits, gone.consents, len(log.show(9)))
+    """)
+    closed_log(path, 400)
+    with SessionLog.open(path) as log:
+        child = run_child(code, str(path))
+        assert child.stdout.split() == ["SessionLogDiskError", "400", "400", "1", "0"], child.stderr
+        made = recorded(log)
+        assert [row.id for row in log.show(9)] == [made]
+        assert log.verify() == []
+    with SessionLog.open(path) as log:
+        assert [row.id for row in log.show(9)] == [made]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows folders have no write bit")
 def test_a_read_only_folder_is_named() -> None:
     code = """

@@ -90,6 +90,21 @@ def open_to_read(path: Path, busy_timeout_s: float, *, distrust: bool = False) -
         raise
 
 
+def replace_by_empty(path: Path, busy_timeout_s: float) -> Opened:
+    """Delete the database at `path` and create an empty one, which needs no room on the disk.
+
+    Raises:
+        SessionLogError: it cannot be deleted (on Windows as long as another program has it open).
+    """
+    with _opening(path, busy_timeout_s):
+        try:
+            for suffix in (*SUFFIXES, ""):  # the database last, as in `_set_aside`
+                Path(f"{path}{suffix}").unlink(missing_ok=True)
+            return _connect(path, busy_timeout_s, False, None)
+        except (sqlite3.Error, OSError) as error:
+            raise translated(error, path) from error
+
+
 def is_corruption(error: sqlite3.Error) -> bool:
     """Whether SQLite found the file itself damaged."""
     return _primary_code(error) in _CORRUPT

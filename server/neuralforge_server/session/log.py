@@ -23,7 +23,12 @@ from typing import Protocol, TypeVar
 
 from sqlite_utils import Database
 
-from neuralforge_server.errors import SessionLogCorruptError, SessionLogLockedError
+from neuralforge_server.errors import (
+    SessionLogCorruptError,
+    SessionLogDiskError,
+    SessionLogError,
+    SessionLogLockedError,
+)
 from neuralforge_server.session import database as files
 from neuralforge_server.session import queries, writes
 from neuralforge_server.session.database import Opened
@@ -256,6 +261,7 @@ class SessionLog:
         Conditions join: a repository's rows older than so many days. `everything` also forgets
         the consents; with no condition and without `everything` nothing is deleted. Damaged files
         that were set aside are deleted by any purge, since nothing in them can be told apart.
+        On a disk too full to overwrite rows, `everything` deletes the file instead.
 
         Raises:
             SessionLogLockedError: the rows are deleted, but a reader in another process keeps
@@ -264,7 +270,7 @@ class SessionLog:
         if not everything and repository is None and older_than_days is None:
             return Purged(0, 0)
         if everything:
-            purged = self._write(writes.delete_everything)
+            purged = self._delete_everything()
         else:
             key = None if repository is None else repository_key(repository)
             before = None
@@ -348,6 +354,20 @@ class SessionLog:
     def _take_notice(self) -> None:
         if self._opened.notice:
             self.notices.append(self._opened.notice)
+
+    def _delete_everything(self) -> Purged:
+        try:
+            return self._write(writes.delete_everything)
+        except SessionLogDiskError:
+            with self._guard:
+                purged = self._read(queries.everything)
+                self._opened.database.close()
+                try:
+                    self._opened = files.replace_by_empty(self.path, self.limits.busy_timeout_s)
+                except SessionLogError:
+                    self._reopen(distrust=False)
+                    raise
+            return purged
 
     def _compact(self) -> None:
         """Give freed pages back and empty the write-ahead log, where old rows may still lie."""

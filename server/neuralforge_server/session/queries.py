@@ -20,6 +20,7 @@ from neuralforge_server.session.rows import (
     DEADLINES_S,
     LoggedSuggestion,
     PendingRetention,
+    Purged,
     Tally,
     TrainingEvent,
 )
@@ -67,6 +68,14 @@ def training_events(database: Database, since: float, unused_only: bool) -> Iter
         sorted(map(_edit_event, edited), key=_created),
         key=_created,
     )
+
+
+def everything(database: Database) -> Purged:
+    """What deleting all of it would delete."""
+    suggestions, edits, consents = (
+        database[table].count for table in ("suggestions", "edits", "consents")
+    )
+    return Purged(suggestions, edits, consents)
 
 
 def count_new_samples(database: Database) -> int:
