@@ -110,6 +110,8 @@ def purge(
 ) -> None:
     """Forget, for good: what is purged is overwritten on the disk.
 
+    On a disk too full for that, --everything deletes the log's file instead.
+
     That goes for the session log and for the trainer's replay buffer and unfinished runs. Adapter
     versions that were trained on it stay: roll them back, or unload the adapter.
     """
