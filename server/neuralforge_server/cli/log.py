@@ -91,7 +91,7 @@ def stats(home: Home, as_json: bool) -> None:
     )
 
 
-@command.command(epilog="Example: neuralforge log purge --repository ~/work/secret-project")
+@command.command(epilog="Example: neuralforge log purge --repository ~/src/secret-project")
 @click.option(
     "--repository",
     type=click.Path(path_type=Path, resolve_path=True),
