@@ -162,6 +162,7 @@ class EngineHost:
         self.service.hold()
         await self.engine.stop()
         self.engine = self.service.engine = self._supervisor(options)
+        self._has_served = False
 
     async def stop(self) -> None:
         """End the engine."""
