@@ -53,20 +53,26 @@ def choose_order(tokens: FimTokens, card: str | None) -> FimOrder:
 
 
 def layout(
-    order: FimOrder, tokens: FimTokens, prefix: Sequence[int], suffix: Sequence[int]
+    order: FimOrder,
+    tokens: FimTokens,
+    prefix: Sequence[int],
+    suffix: Sequence[int],
+    front: Sequence[int] = (),
 ) -> list[int]:
     """Token ids after which the base goes on with the text at the cursor.
+
+    `front` is what comes before everything else: other files, the current one's path.
 
     Suffix first is `<prefix><suffix>S<middle>P` (Bavarian et al. 2022, «SPM variant 2»): a
     keystroke then only appends to it, so everything before stays in the KV cache.
     """
     if order == "left-to-right" or None in (tokens.prefix, tokens.suffix, tokens.middle):
-        return list(prefix)
+        return [*front, *prefix]
     start, after, middle = tokens.prefix, tokens.suffix, tokens.middle
     assert start is not None and after is not None and middle is not None
     if order == "suffix-first":
-        return [start, after, *suffix, middle, *prefix]
-    return [start, *prefix, after, *suffix, middle]
+        return [*front, start, after, *suffix, middle, *prefix]
+    return [*front, start, *prefix, after, *suffix, middle]
 
 
 def heal(prefix: str) -> tuple[str, str]:

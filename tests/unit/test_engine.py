@@ -18,6 +18,7 @@ from neuralforge_adapters.stack import ResolvedStack, StackEntry, resolve
 from neuralforge_adapters.store import AdapterStore
 from neuralforge_server.engine.client import EngineClient
 from neuralforge_server.engine.protocol import CompleteRequest, Completion, ScoreRequest
+from neuralforge_server.engine.stopping import StopRules
 from neuralforge_server.errors import EngineError
 
 SOURCE = '''import json
@@ -57,7 +58,7 @@ def at(cut: int, **options: object) -> CompleteRequest:
 
 def texts(engine: EngineClient) -> list[str]:
     """Outputs in evaluation mode, several lines each, so that differences have room to show."""
-    requests = [at(cut, evaluation=True, max_lines=3, max_tokens=40) for cut in CUTS]
+    requests = [at(cut, evaluation=True, rules=StopRules(3), max_tokens=40) for cut in CUTS]
     return [engine.complete(request).text for request in requests]
 
 
@@ -134,7 +135,7 @@ def test_swap_within_typing_is_not_contaminated_by_the_cache(
 ) -> None:
     """The cache of the old stack must not answer for the new one (llama.cpp#26207)."""
     stack = stack_of(home, base, make_adapter(tmp_path / "a.gguf", strength=0.2))
-    request = at(CUTS[2], max_lines=3)
+    request = at(CUTS[2], rules=StopRules(3))
     before = engine.complete(request)
     engine.set_stack(stack)
     swapped = engine.complete(request)
@@ -217,7 +218,7 @@ def test_score_agrees_with_the_probabilities_of_its_own_generation(engine: Engin
 
 
 def test_deadline_answers_with_what_there_is(engine: EngineClient) -> None:
-    completion = engine.complete(at(CUTS[0], max_lines=99, max_tokens=900, deadline_ms=40))
+    completion = engine.complete(at(CUTS[0], rules=StopRules(99), max_tokens=900, deadline_ms=40))
     assert completion.stop == "deadline"
     assert completion.milliseconds < 400
     assert engine.complete(at(CUTS[0])).stop == "line", "and the next request is served in full"

@@ -21,6 +21,7 @@ from neuralforge_adapters.base import Base, open_base
 from neuralforge_adapters.home import Home
 from neuralforge_server.engine.protocol import CompleteRequest
 from neuralforge_server.engine.stop import StopFlag
+from neuralforge_server.engine.stopping import StopRules
 from neuralforge_server.engine.supervisor import EngineOptions, EngineSupervisor
 
 LONG = "".join(f"value_{i} = compute_{i * 7}(argument_{i * 3})\n" for i in range(100))
@@ -62,7 +63,7 @@ async def test_cancel_reaches_prompt_evaluation_and_leaves_the_engine_idle(
     slow: EngineSupervisor,
 ) -> None:
     """The prompt takes many seconds; the answer to a cancel comes within a graph node's time."""
-    generation = slow.generate(CompleteRequest(LONG, "", max_tokens=200, max_lines=99))
+    generation = slow.generate(CompleteRequest(LONG, "", max_tokens=200, rules=StopRules(99)))
     before = cpu_seconds(slow)
     while cpu_seconds(slow) - before < 0.3:  # until it computes
         assert not generation.done
@@ -79,7 +80,7 @@ async def test_cancel_reaches_prompt_evaluation_and_leaves_the_engine_idle(
 async def test_cancel_between_tokens_leaves_the_engine_idle_and_right(
     slow: EngineSupervisor,
 ) -> None:
-    request = CompleteRequest("x = ", "", max_tokens=200, max_lines=99)
+    request = CompleteRequest("x = ", "", max_tokens=200, rules=StopRules(99))
     generation = slow.generate(request)
     grown: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     generation.on_text(lambda text: grown.done() or grown.set_result(text))
@@ -88,7 +89,9 @@ async def test_cancel_between_tokens_leaves_the_engine_idle_and_right(
     completion = await generation.result()
     assert completion.stop == "cancelled" and completion.generated_tokens < 200
     await assert_idle(slow)
-    again = await slow.generate(CompleteRequest("x = ", "", max_tokens=4, max_lines=99)).result()
+    again = await slow.generate(
+        CompleteRequest("x = ", "", max_tokens=4, rules=StopRules(99))
+    ).result()
     assert again.stop in ("length", "end")
 
 

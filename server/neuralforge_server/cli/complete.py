@@ -21,6 +21,7 @@ from neuralforge_server.cli.common import (
 )
 from neuralforge_server.engine.client import EngineClient
 from neuralforge_server.engine.protocol import CompleteRequest
+from neuralforge_server.engine.stopping import StopRules
 
 
 @click.command(name="complete", epilog="Example: neuralforge complete src/app.py:12:9")
@@ -50,7 +51,7 @@ def command(
     stack = resolve(entries, AdapterStore(home), chosen.digest)
     with EngineClient(chosen) as engine:
         engine.set_stack(stack)
-        completion = engine.complete(CompleteRequest(prefix, suffix, max_lines=lines))
+        completion = engine.complete(CompleteRequest(prefix, suffix, rules=StopRules(lines)))
     if as_json:
         print_json({"place": place, "completion": completion, "stack": stack.describe()})
     else:

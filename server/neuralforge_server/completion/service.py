@@ -19,6 +19,7 @@ from neuralforge_server.completion.filter import Shaped, shape
 from neuralforge_server.completion.memory import Cost, Memory, Run, Spot
 from neuralforge_server.documents import Change, Document, Position
 from neuralforge_server.engine.protocol import CompleteRequest
+from neuralforge_server.engine.stopping import StopRules
 from neuralforge_server.engine.supervisor import EngineSupervisor
 from neuralforge_server.errors import EngineError
 from neuralforge_server.settings import CompletionSettings
@@ -185,7 +186,7 @@ class CompletionService:
             spot.prefix,
             spot.suffix,
             max_tokens=self.settings.max_tokens,
-            max_lines=self.settings.max_lines,
+            rules=StopRules(max_lines=self.settings.max_lines),
             deadline_ms=float(self.settings.deadline_ms),
         )
 

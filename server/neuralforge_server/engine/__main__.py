@@ -85,6 +85,8 @@ class Worker:
             return {}
         if isinstance(request, ScoreRequest):
             return asdict(self._engine.score(request))
+        if not isinstance(request, CompleteRequest):
+            return {}  # warming and remembering change no answer
         completion = self._engine.complete(
             request, lambda piece: self._write({"id": request_id, "piece": piece})
         )

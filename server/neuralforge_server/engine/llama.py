@@ -33,6 +33,7 @@ from neuralforge_server.engine.protocol import (
     StopReason,
 )
 from neuralforge_server.engine.stop import StopFlag, abort_callback
+from neuralforge_server.engine.stopping import Stopper
 from neuralforge_server.engine.vocabulary import Vocabulary
 
 _BATCH = 256
@@ -106,7 +107,8 @@ class LlamaEngine:
             self._forget()
         kept, healed = heal(request.prefix)
         prompt = self._prompt(kept, request.suffix, request.max_tokens)
-        writer = _Writer(healed.encode("utf-8", "replace"), request.max_lines, on_piece)
+        stopper = Stopper(request.rules)
+        writer = _Writer(healed.encode("utf-8", "replace"), stopper, on_piece)
         cached = _common_length(self._cached, prompt)
         stop = self._generate(prompt, request.max_tokens, writer)
         return Completion(
@@ -280,7 +282,7 @@ class _Writer:
 
     wanted: bytes
     """Healed bytes that the generation still has to say again."""
-    max_lines: int
+    stopper: Stopper
     on_piece: Callable[[str], None]
     text: str = ""
     """What stands so far; bytes of a character that is not complete yet are held back."""
@@ -290,18 +292,16 @@ class _Writer:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def add(self, piece: bytes) -> bool:
-        """Take one token's bytes; whether the wanted number of lines is complete."""
+        """Take one token's bytes; whether the text is complete."""
         said = min(len(piece), len(self.wanted))
         self.wanted, piece = self.wanted[said:], piece[said:]
         grown = self.text + self._decoder.decode(piece)
-        lines = grown.split("\n")
-        enough = len(lines) > self.max_lines
-        if enough:
-            grown = "\n".join(lines[: self.max_lines]).removesuffix("\r")
+        end = self.stopper.end(grown)
+        grown = grown[:end]
         if len(grown) > len(self.text):
             self.on_piece(grown[len(self.text) :])
         self.text = grown
-        return enough
+        return end is not None
 
 
 def _load_model(path: Path) -> Any:

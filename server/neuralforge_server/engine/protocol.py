@@ -9,14 +9,15 @@ engine outlives its parent. Knows no llama.cpp and no asyncio.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from neuralforge_adapters.stack import ResolvedStack
+from neuralforge_server.engine.stopping import StopRules
 
 StopReason = Literal["line", "end", "length", "deadline", "cancelled", "constraint"]
-"""Why a generation ended: enough lines, the model's end token, the token cap, the time limit,
-a cancel, or no token that fits the healed text."""
+"""Why a generation ended: the stop rules found it complete, the model's end token, the token cap,
+the time limit, a cancel, or no token that fits the healed text."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,18 @@ class LoadRequest:
     context: int
     """Tokens of the KV cache; taken down to what the base was trained for."""
     threads: int
+    gpu_layers: int = 0
+    """Layers computed by a GPU, where llama.cpp was built for one; -1 for all."""
+    batch: int = 256
+    """Tokens evaluated by one call; a cancel is noticed within it, at the next graph node."""
+    memory: str = ""
+    """Folder of the fast memory's segments for this base; empty for none."""
     op: Literal["load"] = "load"
 
 
 @dataclass(frozen=True)
 class StackRequest:
-    """Replace the stack, and with it everything that was cached for the old one."""
+    """Put a stack in force. Those before it stay loaded for a while, each with its own cache."""
 
     adapters: list[tuple[str, float]]
     """(path of a GGUF adapter, scale), in order."""
@@ -44,18 +51,68 @@ class StackRequest:
 
 
 @dataclass(frozen=True)
+class Snippet:
+    """A piece of another file of the repository, shown to the base before the current one."""
+
+    path: str
+    """From the repository's root, with forward slashes."""
+    text: str
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the base is told besides the text around the cursor, in its own repository format."""
+
+    repository: str = ""
+    path: str = ""
+    """Of the current file, as in `Snippet`."""
+    snippets: tuple[Snippet, ...] = ()
+    """Best first; as many are shown as the context has room for, the best nearest the cursor."""
+
+
+@dataclass(frozen=True)
 class CompleteRequest:
     """Go on at the cursor between `prefix` and `suffix` (already windowed, see `fim.Window`)."""
 
     prefix: str
     suffix: str
+    around: Surroundings = Surroundings()
     max_tokens: int = 64
-    max_lines: int = 1
+    rules: StopRules = field(default_factory=StopRules)
+    """When a text is complete."""
     deadline_ms: float | None = None
     """Milliseconds from the start of evaluation; what was produced by then is the answer."""
+    memory: float = 0.0
+    """Scale of the fast memory mixed into the base's distribution; 0 leaves it out."""
+    candidates: int = 1
+    """Different texts wanted; the others come in `Completion.others`."""
+    stack: str = ""
+    """Digest of a stack put in force before; empty for the last one."""
+    background: bool = False
+    """Nobody waits for it yet: it gives way to any request that is not in the background."""
     evaluation: bool = False
     """Empty cache, fixed batch splits, no deadline: the same prompt gives the same tokens."""
     op: Literal["complete"] = "complete"
+
+
+@dataclass(frozen=True)
+class WarmRequest:
+    """Compute a prompt ahead, so that a completion there finds it cached. In the background."""
+
+    prefix: str
+    suffix: str
+    around: Surroundings = Surroundings()
+    stack: str = ""
+    op: Literal["warm"] = "warm"
+
+
+@dataclass(frozen=True)
+class RememberRequest:
+    """The text of an open document as it is now, for the fast memory; empty to forget it."""
+
+    key: str
+    text: str
+    op: Literal["remember"] = "remember"
 
 
 @dataclass(frozen=True)
@@ -65,6 +122,8 @@ class ScoreRequest:
     prefix: str
     suffix: str
     middle: str
+    around: Surroundings = Surroundings()
+    memory: float = 0.0
     op: Literal["score"] = "score"
 
 
@@ -84,6 +143,12 @@ class Completion:
     milliseconds: float
     mean_logprob: float | None
     """Nats per generated token; None where nothing was generated."""
+    drafted_tokens: int = 0
+    """Tokens proposed without the base and checked by it in one batch."""
+    accepted_tokens: int = 0
+    """Those of them that stood the check."""
+    others: tuple[str, ...] = ()
+    """More candidates, likelier ones first."""
 
 
 @dataclass(frozen=True)
@@ -108,13 +173,17 @@ class EngineInfo:
     file_bytes: int
 
 
-Request = LoadRequest | StackRequest | CompleteRequest | ScoreRequest
+Request = (
+    LoadRequest | StackRequest | CompleteRequest | ScoreRequest | WarmRequest | RememberRequest
+)
 
 _REQUESTS: dict[str, type[Request]] = {
     "load": LoadRequest,
     "stack": StackRequest,
     "complete": CompleteRequest,
     "score": ScoreRequest,
+    "warm": WarmRequest,
+    "remember": RememberRequest,
 }
 
 
@@ -141,4 +210,9 @@ def decode_request(message: dict[str, Any]) -> tuple[int, Request]:
     """
     fields = dict(message)
     request_id = int(fields.pop("id"))
+    if (around := fields.get("around")) is not None:
+        snippets = tuple(Snippet(**snippet) for snippet in around["snippets"])
+        fields["around"] = Surroundings(around["repository"], around["path"], snippets)
+    if (rules := fields.get("rules")) is not None:
+        fields["rules"] = StopRules(**rules)
     return request_id, _REQUESTS[fields["op"]](**fields)
