@@ -92,6 +92,14 @@ def test_the_git_identity_goes_before_the_most_frequent_author(maker: GitMaker) 
 # which commits
 
 
+def test_a_bot_is_not_learned_from_though_it_committed_most(maker: GitMaker) -> None:
+    bot = Identity("dependabot[bot]", "bot@example.com")
+    maker.commit({"a.py": "value = 1\n"})
+    maker.commit({"a.py": "value = 2\n"}, author=bot)
+    maker.commit({"a.py": "value = 3\n"}, author=bot)
+    assert choose_author(open_repository(maker.root)).author.name == ADA.name
+
+
 def test_merges_reverts_and_other_authors_are_left_out(maker: GitMaker) -> None:
     first = maker.commit({"a.py": "value = 1\n"})
     maker.git("checkout", "--quiet", "-b", "side")

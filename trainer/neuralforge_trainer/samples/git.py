@@ -130,7 +130,7 @@ def choose_author(repository: Repository, wanted: str | None = None) -> AuthorCh
             return AuthorChoice(
                 author, f"{author}, your git identity: {author.commits} of {total} commits"
             )
-    first = known[0]
+    first = next((author for author in known if not author.name.endswith("[bot]")), known[0])
     mine = f"your git identity {identity.email or identity.name} wrote none of them"
     why = mine if identity.email or identity.name else "git knows no identity of yours"
     return AuthorChoice(
