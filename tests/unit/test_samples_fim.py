@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from neuralforge_adapters.language import language_of
 from neuralforge_server.session.rows import TrainingEvent
 from neuralforge_trainer.errors import SampleFormatError
 from neuralforge_trainer.samples.dedup import unique
 from neuralforge_trainer.samples.fim import samples_of
 from neuralforge_trainer.samples.git import CommitChange, FileChange
-from neuralforge_trainer.samples.language import language_of
 from neuralforge_trainer.samples.lines import line_spans, split_lines, visible
 from neuralforge_trainer.samples.sample import Sample
 from neuralforge_trainer.samples.session import samples_of_events

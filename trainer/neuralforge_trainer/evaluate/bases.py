@@ -24,14 +24,14 @@ import numpy as np
 from neuralforge_adapters.base import Base, open_base
 from neuralforge_adapters.errors import NeuralForgeError
 from neuralforge_adapters.fim import Window, heal
+from neuralforge_adapters.handwritten import is_handwritten, is_own_path
 from neuralforge_adapters.home import Home, write_json
+from neuralforge_adapters.language import language_of
 from neuralforge_server.engine.client import EngineClient
 from neuralforge_server.engine.protocol import CompleteRequest, ScoreRequest
 from neuralforge_trainer.errors import NothingToLearnError
 from neuralforge_trainer.evaluate.metrics import bits_per_byte, exact_match
-from neuralforge_trainer.samples.filters import is_handwritten, is_own_path
 from neuralforge_trainer.samples.fim import LEAST_VISIBLE, random_cut, text_span
-from neuralforge_trainer.samples.language import language_of
 from neuralforge_trainer.samples.lines import line_spans, visible
 from neuralforge_trainer.samples.repository import Repository, open_repository
 

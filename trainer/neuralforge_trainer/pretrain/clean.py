@@ -10,8 +10,8 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-from neuralforge_trainer.samples.filters import is_handwritten, is_own_path
-from neuralforge_trainer.samples.language import language_of
+from neuralforge_adapters.handwritten import is_handwritten, is_own_path
+from neuralforge_adapters.language import language_of
 
 _LEAST, _MOST = 120, 200_000
 """Characters of a document."""

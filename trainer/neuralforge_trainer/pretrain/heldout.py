@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from neuralforge_adapters.handwritten import is_own_path
 from neuralforge_trainer.pretrain.clean import digest
 from neuralforge_trainer.pretrain.config import CorpusConfig
 from neuralforge_trainer.pretrain.dedup import NearDuplicates
-from neuralforge_trainer.samples.filters import is_own_path
 from neuralforge_trainer.samples.repository import Repository, open_repository
 
 _SNAPSHOTS = 4

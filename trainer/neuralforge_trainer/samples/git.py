@@ -18,9 +18,9 @@ from typing import NamedTuple
 import numpy as np
 from rapidfuzz.distance import LCSseq
 
+from neuralforge_adapters.handwritten import MOST_BYTES, is_handwritten, is_own_path
+from neuralforge_adapters.language import language_of
 from neuralforge_trainer.errors import EmptyRepositoryError, NoSuchAuthorError
-from neuralforge_trainer.samples.filters import MOST_BYTES, is_handwritten, is_own_path
-from neuralforge_trainer.samples.language import language_of
 from neuralforge_trainer.samples.lines import split_lines
 from neuralforge_trainer.samples.repository import Repository
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 
-from neuralforge_trainer.samples.language import language_of
-from neuralforge_trainer.samples.lines import split_lines
+from neuralforge_adapters.fim import split_lines
+from neuralforge_adapters.language import language_of
 
 MOST_BYTES = 1_000_000
 _MOST_LINES = 20_000  # the line diff needs lines² / 8 bytes
@@ -75,7 +75,7 @@ def is_own_path(path: str) -> bool:
 
 def is_handwritten(text: str) -> bool:
     """Whether `text` looks typed: no generator's mark in its head, no giant lines."""
-    lines = split_lines(text)
+    lines = [line.rstrip("\r\n") for line in split_lines(text)]
     filled = [line for line in lines if line and not line.isspace()]
     if not filled or len(lines) > _MOST_LINES:
         return False
