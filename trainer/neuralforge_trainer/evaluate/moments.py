@@ -15,11 +15,11 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from neuralforge_adapters.handwritten import MOST_BYTES, is_handwritten, is_own_path
+from neuralforge_adapters.language import language_of
 from neuralforge_trainer.errors import NothingToLearnError
 from neuralforge_trainer.evaluate.heldout import Item, heldout_items
-from neuralforge_trainer.samples.filters import MOST_BYTES, is_handwritten, is_own_path
 from neuralforge_trainer.samples.git import CommitChange, FileChange, choose_author, user_commits
-from neuralforge_trainer.samples.language import language_of
 from neuralforge_trainer.samples.repository import Repository
 
 _EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
