@@ -1,0 +1,1 @@
+"""The fast memory: an index of the user's own token sequences, kept on disk, read while typing."""

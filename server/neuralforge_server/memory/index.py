@@ -1,0 +1,126 @@
+"""The folders of the fast memory, as their readers see them: one folder a base, below it one a
+repository, in it a manifest that names segments and the documents in them that no longer count.
+
+Invariant: a reader sees a repository as one manifest describes it; a folder without a readable
+manifest is empty; a segment that is missing or damaged is left out. Writes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from neuralforge_adapters.home import Home, read_json, write_json
+from neuralforge_server.errors import SegmentDamagedError
+from neuralforge_server.memory.segment import Segment
+
+MANIFEST = "manifest.json"
+_VERSION = 1
+
+Stamp = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A segment's file name, and the numbers of its documents that were replaced or removed."""
+
+    file: str
+    dead: tuple[int, ...] = ()
+
+
+class Repository:
+    """One repository's segments as its manifest named them when this was made."""
+
+    def __init__(self, folder: Path) -> None:
+        self.name = folder.name
+        self.segments: list[tuple[Segment, npt.NDArray[np.bool_] | None]] = []
+        """Each with which of its documents still count; None for all."""
+        for entry in read_manifest(folder):
+            try:
+                segment = Segment(folder / entry.file)
+            except SegmentDamagedError:
+                continue  # the writer finds it as well, and has its files indexed again
+            self.segments.append((segment, _alive(segment, entry.dead)))
+
+
+class MemoryIndex:
+    """All repositories below one base's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._opened: dict[str, tuple[Stamp, Repository]] = {}
+
+    def refresh(self) -> list[Repository]:
+        """The repositories as they are now; only what changed is opened again."""
+        stamps = _stamps(self._folder)
+        for name, stamp in stamps.items():
+            if name not in self._opened or self._opened[name][0] != stamp:
+                self._opened[name] = (stamp, Repository(self._folder / name))
+        for name in self._opened.keys() - stamps.keys():
+            del self._opened[name]
+        return [repository for _, repository in self._opened.values()]
+
+
+def base_folder(home: Home, base_digest: str) -> Path:
+    """The folder of a base's memory in a profile: token ids of one base mean nothing to another."""
+    profile = hashlib.sha256(home.profile.encode()).hexdigest()[:8]
+    return home.cache / "memory" / f"{profile}-{base_digest[:16]}"
+
+
+def repository_folder(base: Path, root: Path) -> Path:
+    """The folder below `base` of the repository (or workspace) at `root`."""
+    name = hashlib.sha256(str(root.absolute()).encode("utf-8", "replace")).hexdigest()
+    return base / name[:16]
+
+
+def read_manifest(folder: Path) -> list[Entry]:
+    """The segments that `folder` consists of, oldest first; none where it is not readable."""
+    manifest = read_json(folder / MANIFEST)
+    try:
+        if manifest["version"] != _VERSION:  # type: ignore[index]
+            return []
+        return [
+            Entry(Path(str(item["file"])).name, tuple(int(number) for number in item["dead"]))
+            for item in manifest["segments"]  # type: ignore[index]
+        ]
+    except (TypeError, KeyError, ValueError):
+        return []
+
+
+def write_manifest(folder: Path, entries: list[Entry]) -> None:
+    """Replace the manifest: the step by which a commit happens.
+
+    Raises:
+        HomeError: it cannot be written; the old one stands.
+    """
+    segments = [{"file": entry.file, "dead": list(entry.dead)} for entry in entries]
+    write_json(folder / MANIFEST, {"version": _VERSION, "segments": segments})
+
+
+def _alive(segment: Segment, dead: tuple[int, ...]) -> npt.NDArray[np.bool_] | None:
+    inside = [number for number in dead if 0 <= number < len(segment.documents)]
+    if not inside:
+        return None
+    alive = np.ones(len(segment.documents), dtype=np.bool_)
+    alive[inside] = False
+    return alive
+
+
+def _stamps(folder: Path) -> dict[str, Stamp]:
+    """What tells one manifest from the next, by repository."""
+    stamps: dict[str, Stamp] = {}
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except OSError:
+        return {}
+    for name in names:
+        try:
+            status = (folder / name / MANIFEST).stat()
+        except OSError:
+            continue
+        stamps[name] = (status.st_mtime_ns, status.st_ino, status.st_size)
+    return stamps
