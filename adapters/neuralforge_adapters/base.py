@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import struct
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from neuralforge_adapters.base_choice import BaseChoice
 from neuralforge_adapters.errors import BaseFileError, HomeError
 from neuralforge_adapters.home import Home, read_json, write_json
 
 _GGUF_VERSIONS = (2, 3)
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,20 +41,35 @@ def embedded_base() -> Path:
 
 
 def open_base(path: Path | None, home: Home) -> Base:
-    """The base at `path` (the embedded one for None), its digest cached in the home.
+    """The base at `path` (the one in use for None), its digest cached in the home.
 
     Raises:
         BaseFileError: no such file, unreadable, or not GGUF.
     """
-    file = (path or embedded_base()).expanduser().absolute()
+    file = (path or base_in_use(home)).expanduser().absolute()
     try:
         check_gguf_header(file)
         return Base(file, _cached_digest(file, home))
     except OSError as error:
         raise BaseFileError(
             f"base {file}: {error.strerror or error}; name an existing GGUF file with --base, "
-            "or leave it out for the embedded base"
+            "or leave it out for the base in use"
         ) from error
+
+
+def base_in_use(home: Home) -> Path:
+    """What the profile chose; the embedded base where it chose none, or its file is gone."""
+    chosen = BaseChoice(home).read().path
+    if chosen is None:
+        return embedded_base()
+    if not Path(chosen).is_file():
+        logger.warning(
+            "The base %s is gone, and the embedded one is used; choose another with "
+            "`neuralforge bases use`.",
+            chosen,
+        )
+        return embedded_base()
+    return Path(chosen)
 
 
 def check_gguf_header(path: Path) -> None:
@@ -78,15 +97,31 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def remember_digest(path: Path, digest: str, home: Home) -> None:
+    """Note the digest of a file that was just verified, so that it need not be hashed again."""
+    digests = _known_digests(home) | {_digest_key(path): digest}
+    with contextlib.suppress(HomeError):  # a read-only home only costs hashing again
+        write_json(_digest_file(home), digests)
+
+
 def _cached_digest(path: Path, home: Home) -> str:
     """A base of several gigabytes is hashed once, until its size or time changes."""
+    known = _known_digests(home).get(_digest_key(path))
+    if known is None:
+        known = file_digest(path)
+        remember_digest(path, known, home)
+    return known
+
+
+def _digest_file(home: Home) -> Path:
+    return home.cache / "base-digests.json"
+
+
+def _digest_key(path: Path) -> str:
     stat = path.stat()
-    key = f"{path}|{stat.st_size}|{stat.st_mtime_ns}"
-    cache_file = home.cache / "base-digests.json"
-    known = read_json(cache_file)
-    digests: dict[str, str] = known if isinstance(known, dict) else {}
-    if key not in digests:
-        digests[key] = file_digest(path)
-        with contextlib.suppress(HomeError):  # a read-only home only costs hashing again
-            write_json(cache_file, digests)
-    return digests[key]
+    return f"{path}|{stat.st_size}|{stat.st_mtime_ns}"
+
+
+def _known_digests(home: Home) -> dict[str, str]:
+    content = read_json(_digest_file(home))
+    return content if isinstance(content, dict) else {}

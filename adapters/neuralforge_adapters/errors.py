@@ -19,3 +19,7 @@ class AdapterError(NeuralForgeError):
 
 class StackError(NeuralForgeError):
     """A stack cannot be resolved or changed as asked."""
+
+
+class HubError(NeuralForgeError):
+    """A base cannot be fetched from the hub; what was fetched so far is kept unless it is wrong."""

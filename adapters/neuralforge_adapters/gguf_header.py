@@ -2,7 +2,8 @@
 
 Invariant: a damaged or hostile file costs no more memory or time than its own size allows, and
 ends in a ValueError, never in a crash; every tensor that is returned lies wholly in the file.
-Arrays (a vocabulary is one of 150,000 strings) are passed over. Knows no model and no adapter.
+Arrays (a vocabulary is one of 150,000 strings) are passed over unless one is asked for. Knows no
+model and no adapter.
 Layout: the GGUF specification, versions 2 and 3, little-endian.
 """
 
@@ -57,11 +58,26 @@ def read_gguf_header(path: Path) -> GgufHeader:
         return _Reader(data).header()
 
 
+def read_gguf_strings(path: Path, key: str) -> list[str]:
+    """The array of strings that the metadata of `path` holds under `key`; empty without one.
+
+    Raises:
+        OSError, ValueError: as `read_gguf_header`.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        reader = _Reader(data, key)
+        reader.header()
+        return reader.kept
+
+
 class _Reader:
     """A position that moves through the mapped file; every read is checked against its end."""
 
-    def __init__(self, data: mmap.mmap) -> None:
+    def __init__(self, data: mmap.mmap, keep: str = "") -> None:
+        """`keep`: the key of an array of strings that is to be kept."""
         self._data = data
+        self._keep = keep
+        self.kept: list[str] = []
         self._at = 0
         self._end = len(data)
 
@@ -75,7 +91,11 @@ class _Reader:
         metadata = {}
         for _ in range(keys):
             name = self._string()
-            value = self._value(int(self._scalar("<I")))
+            kind = int(self._scalar("<I"))
+            if name == self._keep and kind == _ARRAY:
+                self.kept = self._strings()
+                continue
+            value = self._value(kind)
             if name in metadata:
                 raise ValueError(f"it has the metadata key {name!r} twice")
             if value is not None:
@@ -132,6 +152,12 @@ class _Reader:
                 self._skip(int(self._scalar("<Q")))
             else:
                 self._value(kind, depth + 1)
+
+    def _strings(self) -> list[str]:
+        kind, count = int(self._scalar("<I")), self._count()
+        if kind != _STRING:
+            raise ValueError(f"its {self._keep} is no array of strings")
+        return [self._string() for _ in range(count)]
 
     def _count(self) -> int:
         count = int(self._scalar("<Q"))

@@ -1,0 +1,56 @@
+"""How much memory a base of a given shape takes, served and trained, before anyone waits for it.
+
+Invariant: estimates from the shape alone, on the high side, in bytes; the formulas are those of
+`docs/bases.md`, which a test holds to this module. Knows no file and measures nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+BATCH = 256
+"""Tokens that llama.cpp evaluates in one call, and that its compute buffers are made for."""
+RANK = 16
+TRAINED_TOKENS = 4 * 256
+"""Of one micro-batch: four samples of 256 tokens."""
+_F16, _F32 = 2, 4
+_ENGINE = 60 << 20
+_TORCH = 700 << 20
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What memory depends on."""
+
+    file_bytes: int
+    parameters: int
+    layers: int
+    width: int
+    kv_width: int
+    """Of one token's keys in one layer: heads for keys and values, times a head's width."""
+    hidden: int
+    """Of the feed-forward network."""
+    vocabulary: int
+
+
+def serving_bytes(shape: Shape, context: int) -> int:
+    """The file (mapped), keys and values of `context` tokens in F16, and compute buffers.
+
+    File + 2·layers·kv_width·context·2 + 256·(vocabulary + 2·hidden + 6·width)·4 + 60 MiB.
+    """
+    cache = 2 * shape.layers * shape.kv_width * context * _F16
+    buffers = BATCH * (shape.vocabulary + 2 * shape.hidden + 6 * shape.width) * _F32
+    return shape.file_bytes + cache + buffers + _ENGINE
+
+
+def training_bytes(shape: Shape) -> int:
+    """Dequantised weights, the LoRA with its optimizer and EWC, activations, logits, torch.
+
+    4·parameters + 24·LoRA + 1024·layers·(16·width + 6·hidden)·4 + 1024·vocabulary·4·3 + 700 MiB,
+    where LoRA = 16·layers·(7·width + 2·kv_width + 3·hidden) and 24 bytes are weight, gradient, two
+    moments, Fisher and anchor.
+    """
+    lora = RANK * shape.layers * (7 * shape.width + 2 * shape.kv_width + 3 * shape.hidden)
+    activations = TRAINED_TOKENS * shape.layers * (16 * shape.width + 6 * shape.hidden) * _F32
+    logits = 3 * TRAINED_TOKENS * shape.vocabulary * _F32
+    return _F32 * shape.parameters + 6 * _F32 * lora + activations + logits + _TORCH
