@@ -1,0 +1,180 @@
+"""What a generation sees of the fast memory: the mixture, and drafts to check.
+
+Sources are the segments on disk (every repository below the base's folder), the open documents
+as they are now, and the prompt with what has been generated behind it.
+
+Invariant: `mix` and `draft` depend on the documents and tokens given last and on nothing else, so
+`rewind` undoes `extend` exactly; a document's own half-written line at the cursor is never
+evidence, given what stands right of the cursor. Not thread-safe. Knows no llama.cpp.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from neuralforge_server.memory.blend import Distribution, distribution, mixed
+from neuralforge_server.memory.evidence import (
+    Alive,
+    LivePlaces,
+    LiveText,
+    OwnPlace,
+    SegmentPlaces,
+)
+from neuralforge_server.memory.index import MemoryIndex
+from neuralforge_server.memory.segment import DEPTH, Segment
+from neuralforge_server.memory.text import blocks
+
+_MOST_SEGMENTS = 12
+"""Segments searched for every token; the largest first, those of `prefer` before all."""
+_MOST_LIVE_TOKENS = 200_000
+"""Of open documents, those changed last before all: a scan of so many takes about 0.2 ms."""
+_LONGEST_DOCUMENT = 1_000_000
+"""Characters: a longer document is no source of its own."""
+_LEAST_DRAFT_MATCH = 3
+
+Logits = npt.NDArray[np.float32]
+
+
+class Tokenizer(Protocol):
+    """What is needed of an engine's `Vocabulary`."""
+
+    size: int
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of `text`."""
+        ...
+
+    def piece(self, token: int) -> bytes:
+        """The bytes that a token stands for."""
+        ...
+
+
+class Recall:
+    """The fast memory of one engine, at one cursor at a time."""
+
+    def __init__(self, folder: Path | None, vocabulary: Tokenizer, prefer: str = "") -> None:
+        """`folder` is one base's; `prefer` names a repository's folder in it to search first."""
+        self._index = MemoryIndex(folder) if folder else None
+        self._vocabulary = vocabulary
+        self._prefer = prefer
+        self._documents = _OpenDocuments(vocabulary)
+        self._ends_line = functools.cache(lambda token: b"\n" in vocabulary.piece(token))
+        self._segments: list[tuple[Segment, Alive | None]] = []
+        self.start([])
+
+    def remember(self, key: str, text: str) -> None:
+        """Take `text` as what the open document `key` holds now; forget it where it is empty.
+
+        It counts from the next `start` on.
+        """
+        self._documents.put(key, text)
+
+    def start(self, tokens: Sequence[int], after: Sequence[int] = ()) -> None:
+        """Stand behind `tokens`, with `after` right of the cursor.
+
+        `tokens` end before what is healed. They are a source of copies too, and may begin with
+        anything else that is shown to the model. `after` tells the cursor's own place in stored
+        copies of the document apart; without it, nothing is taken for that.
+        """
+        self._context = list(tokens)
+        self._prompt = LiveText([self._context])
+        self._own = OwnPlace.at(after, self._ends_line)
+        self._live = self._documents.joined()
+        self._segments = self._chosen()
+        self._known: dict[int, Distribution | None] = {}
+
+    def extend(self, token: int) -> None:
+        """One more token was chosen."""
+        self._context.append(token)
+        self._prompt.append(token)
+
+    def rewind(self, count: int) -> None:
+        """Take back the last `count` tokens."""
+        if not count:
+            return
+        del self._context[len(self._context) - count :]
+        self._prompt.shorten(count)
+        self._known = {n: d for n, d in self._known.items() if n <= len(self._context)}
+
+    def mix(self, logits: Logits, scale: float) -> Logits:
+        """The model's `logits` with the memory mixed in; the same object where it has nothing."""
+        if scale <= 0 or not self._context:
+            return logits
+        length = len(self._context)
+        if length not in self._known:
+            found = [level for source in self._sources() for level in source.levels(self._own)]
+            self._known[length] = distribution(found, self._vocabulary.size)
+        memory = self._known[length]
+        return logits if memory is None else mixed(logits, memory, scale)
+
+    def draft(self, limit: int) -> list[int]:
+        """Up to `limit` tokens that followed the longest match; none where it is short."""
+        if limit <= 0 or not self._context:
+            return []
+        best: tuple[int, list[int]] = (_LEAST_DRAFT_MATCH - 1, [])
+        for source in self._sources():
+            if source.longest > best[0]:
+                best = max(best, source.ahead(self._own, limit), key=lambda found: found[0])
+        return [token for token in best[1] if token < self._vocabulary.size]
+
+    def _sources(self) -> list[LivePlaces | SegmentPlaces]:
+        """The nearest first: of equal matches in a draft, theirs counts."""
+        context = self._context[-DEPTH:]
+        found: list[LivePlaces | SegmentPlaces] = [
+            self._live.places(context),
+            self._prompt.places(context),
+        ]
+        found += [SegmentPlaces(segment, alive, context) for segment, alive in self._segments]
+        return found
+
+    def _chosen(self) -> list[tuple[Segment, Alive | None]]:
+        if self._index is None:
+            return []
+        ranked = [
+            (repository.name != self._prefer, -len(segment), segment, alive)
+            for repository in self._index.refresh()
+            for segment, alive in repository.segments
+        ]
+        ranked.sort(key=lambda item: item[:2])
+        return [(segment, alive) for _, _, segment, alive in ranked[:_MOST_SEGMENTS]]
+
+
+class _OpenDocuments:
+    """Token texts of the open documents, of which a change tokenises only new lines."""
+
+    def __init__(self, vocabulary: Tokenizer) -> None:
+        self._vocabulary = vocabulary
+        self._blocks: dict[str, dict[str, list[int]]] = {}
+        self._tokens: dict[str, list[int]] = {}
+        self._joined: LiveText | None = None
+
+    def put(self, key: str, text: str) -> None:
+        """Replace or forget a document; it becomes the one changed last."""
+        self._joined = None
+        self._tokens.pop(key, None)
+        before = self._blocks.pop(key, {})
+        if not text or len(text) > _LONGEST_DOCUMENT:
+            return
+        parts = blocks(text)
+        known = {part: before.get(part) or self._vocabulary.tokenize(part) for part in set(parts)}
+        self._blocks[key] = known
+        self._tokens[key] = [token for part in parts for token in known[part]]
+
+    def joined(self) -> LiveText:
+        """As many of the documents changed last as there is room for."""
+        if self._joined is None:
+            room = _MOST_LIVE_TOKENS
+            chosen: list[list[int]] = []
+            for tokens in reversed(self._tokens.values()):
+                room -= len(tokens)
+                if room < 0:
+                    break
+                chosen.append(tokens)
+            self._joined = LiveText(chosen[::-1])
+        return self._joined
