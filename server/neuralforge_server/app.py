@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from neuralforge_adapters.home import DEFAULT_PROFILE, Home, private_dir
 from neuralforge_adapters.trainer_files import state_file
 from neuralforge_server import progress
 from neuralforge_server.client_link import ClientLink
-from neuralforge_server.completion.service import Suggestion
+from neuralforge_server.completion.waiting import Suggestion
 from neuralforge_server.documents import Change, Document
 from neuralforge_server.engine.supervisor import Notice
 from neuralforge_server.host import EngineHost, engine_options
@@ -87,7 +87,7 @@ class App(DocumentListener):
             self.host.home = Home.find(profile)
         except NeuralForgeError as error:
             self.link.show(Notice("warning", f"{error}; the default profile is used"))
-        self.host.service.settings = self.settings.completion
+        self.host.service.asking.use(self.settings)
         self.spawn(self._load())
         self._begin_remembering()
         self._begin_watching()
@@ -101,11 +101,11 @@ class App(DocumentListener):
         pulled = await self.link.configuration()
         settings = self._parsed(raw if pulled is None else pulled)
         before, self.settings = self.settings, settings
-        self.host.service.settings = settings.completion
+        self.host.service.asking.use(settings)
         if self.learner is not None:
             self.learner.settings = settings.learning
             self.learner.wake()
-        if settings.engine != before.engine:
+        if settings.engine.restarts(before.engine):
             await self._restart_engine()
         if (settings.log, settings.profile) != (before.log, before.profile):
             self.link.show(
@@ -277,31 +277,13 @@ class App(DocumentListener):
 
     # suggestions
 
-    def sent(self, document: Document, suggestion: Suggestion, trigger: Trigger) -> None:
-        """A suggestion goes to the client: remember it."""
-        if self.writer is None:
+    def sent(self, document: Document, suggestions: Sequence[Suggestion], trigger: Trigger) -> None:
+        """Suggestions go to the client, the first one on show: remember them."""
+        if self.writer is None or not suggestions:
             return
-        offset, position = document.offset(suggestion.position), suggestion.position
-        row = SuggestionRow(
-            id=suggestion.id,
-            created=time.time(),
-            base=suggestion.base,
-            stack=suggestion.stack.digest,
-            stack_json=json.dumps(suggestion.stack.describe()),
-            uri=document.uri,
-            path=None,
-            repository=None,
-            language=document.language,
-            line=position.line,
-            character=position.character,
-            trigger=trigger,
-            prefix_tail=suggestion.prefix[-_EXCERPT:],
-            suffix_head=suggestion.suffix[:_EXCERPT],
-            text=suggestion.text,
-            latency_ms=suggestion.milliseconds,
-            tokens=suggestion.evaluated_tokens,
-        )
-        self.writer.post(lambda recorder: recorder.suggested(row, offset))
+        offset = document.offset(suggestions[0].position)
+        rows = [_row(document, suggestion, trigger) for suggestion in suggestions]
+        self.writer.post(lambda recorder: recorder.suggested(rows, offset))
 
     # what others change
 
@@ -331,3 +313,26 @@ class App(DocumentListener):
             self.spawn(self.learner.show_state())
         if any(path.name == "HEAD" for path in paths):
             self.learner.wake()
+
+
+def _row(document: Document, suggestion: Suggestion, trigger: Trigger) -> SuggestionRow:
+    """A suggestion as the session log keeps it; the recorder knows its file."""
+    return SuggestionRow(
+        id=suggestion.id,
+        created=time.time(),
+        base=suggestion.base,
+        stack=suggestion.stack.digest,
+        stack_json=json.dumps(suggestion.stack.describe()),
+        uri=document.uri,
+        path=None,
+        repository=None,
+        language=document.language,
+        line=suggestion.position.line,
+        character=suggestion.position.character,
+        trigger=trigger,
+        prefix_tail=suggestion.prefix[-_EXCERPT:],
+        suffix_head=suggestion.suffix[:_EXCERPT],
+        text=suggestion.text,
+        latency_ms=suggestion.milliseconds,
+        tokens=suggestion.evaluated_tokens,
+    )

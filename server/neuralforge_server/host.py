@@ -28,7 +28,7 @@ from neuralforge_server.engine.process import default_threads
 from neuralforge_server.engine.protocol import EngineInfo
 from neuralforge_server.engine.supervisor import EngineOptions, EngineSupervisor, Notice
 from neuralforge_server.errors import EngineError
-from neuralforge_server.settings import CompletionSettings, EngineSettings
+from neuralforge_server.settings import EngineSettings
 
 
 def engine_options(settings: EngineSettings, base: Path | None, home: Home) -> EngineOptions:
@@ -58,7 +58,7 @@ class EngineHost:
         self.engine = self._supervisor(options)
         self._proven = options
         """What a restart goes back to where the new options cannot be served."""
-        self.service = CompletionService(self.engine, CompletionSettings())
+        self.service = CompletionService(self.engine)
         self.loading = self._load()
 
     def _supervisor(self, options: EngineOptions) -> EngineSupervisor:
@@ -161,7 +161,8 @@ class EngineHost:
     async def _replace(self, options: EngineOptions) -> None:
         self.service.hold()
         await self.engine.stop()
-        self.engine = self.service.engine = self._supervisor(options)
+        self.engine = self._supervisor(options)
+        self.service.replace_engine(self.engine)
         self._has_served = False
 
     async def stop(self) -> None:

@@ -23,7 +23,7 @@ from neuralforge_adapters.errors import NeuralForgeError
 from neuralforge_server import commands, transport
 from neuralforge_server.app import App
 from neuralforge_server.client_link import ClientLink
-from neuralforge_server.completion.service import Suggestion
+from neuralforge_server.completion.waiting import Suggestion
 from neuralforge_server.documents import Document, Position
 from neuralforge_server.errors import CommandError
 from neuralforge_server.protocol import Protocol
@@ -96,20 +96,18 @@ class Server(LanguageServer):
 
     async def suggest(
         self, uri: str, position: types.Position, trigger: Trigger
-    ) -> tuple[Document, Suggestion] | None:
-        """The suggestion at a client's position, remembered as sent."""
+    ) -> list[tuple[Document, Suggestion]]:
+        """The suggestions at a client's position, remembered as sent."""
         received, document = self.protocol.received, self.protocol.documents.get(uri)
         if document is None:
-            return None
+            return []
         place = document.position(Position(position.line, position.character))
-        suggestion = await self.app.host.service.complete(document, place)
-        if suggestion is None:
-            return None
-        self.app.sent(document, suggestion, trigger)
-        if suggestion.engine_ms is not None:
+        found = await self.app.host.service.complete(document, place, invoked=trigger == "invoked")
+        self.app.sent(document, found, trigger)
+        if found and found[0].engine_ms is not None:
             spent = (time.perf_counter() - received) * 1000
-            self.app.own_ms.append(spent - suggestion.engine_ms)
-        return document, suggestion
+            self.app.own_ms.append(spent - found[0].engine_ms)
+        return [(document, suggestion) for suggestion in found]
 
 
 def _register(server: Server) -> None:
@@ -149,21 +147,19 @@ async def _inline_completion(
     found = await ls.suggest(
         params.text_document.uri, params.position, "invoked" if invoked else "automatic"
     )
-    if found is None:
-        return []
-    document, suggestion = found
     return [
         types.InlineCompletionItem(
             insert_text=suggestion.text,
             range=_range(document, suggestion),
             command=_report(suggestion),
         )
+        for document, suggestion in found
     ]
 
 
 async def _completion(ls: Server, params: types.CompletionParams) -> types.CompletionList:
     found = await ls.suggest(params.text_document.uri, params.position, "completion")
-    return types.CompletionList(is_incomplete=True, items=[_item(*found)] if found else [])
+    return types.CompletionList(is_incomplete=True, items=[_item(*one) for one in found])
 
 
 def _did_show(ls: Server, params: Any) -> None:

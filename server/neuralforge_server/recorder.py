@@ -88,21 +88,26 @@ class Recorder:
         self._awaited.pop(uri, None)
         del self._places[uri]
 
-    def suggested(self, row: Suggestion, offset: int) -> None:
-        """A suggestion was sent; `row` lacks its repository, and its text is what is left of it."""
-        place = self._places.get(row.uri)
+    def suggested(self, rows: Sequence[Suggestion], offset: int) -> None:
+        """Suggestions to choose from were sent, the first one on show, all without repository."""
+        first = rows[0]
+        place = self._places.get(first.uri)
         if place is None:
             return
+        for row in rows:
+            self._record(row, place, offset)
+        self._conclude(self._inference.shown(first.id, first.uri, offset, first.text))
+        self._settled.suggested(first.id, first.uri, offset)
+
+    def _record(self, row: Suggestion, place: Place, offset: int) -> None:
         if row.id in self._sent:
             self._sent[row.id].rest = row.text
-        else:
-            self._sent[row.id] = _Sent(place, offset, row.text, row.text)
-            repository = None if place.repository is None else str(place.repository)
-            self.log.record_suggestion(replace(row, path=str(place.path), repository=repository))
+            return
+        self._sent[row.id] = _Sent(place, offset, row.text, row.text)
+        repository = None if place.repository is None else str(place.repository)
+        self.log.record_suggestion(replace(row, path=str(place.path), repository=repository))
         if len(self._sent) > _REMEMBERED:
             self._sent.popitem(last=False)
-        self._conclude(self._inference.shown(row.id, row.uri, offset, row.text))
-        self._settled.suggested(row.id, row.uri, offset)
 
     def changed(self, uri: str, change: Change, before: Sequence[str] | None) -> None:
         """One edit; `before` are the lines before it, None where they are too many."""

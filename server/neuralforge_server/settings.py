@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 SECTION = "neuralforge"
@@ -28,11 +28,23 @@ def _setting(
 class CompletionSettings:
     """What is suggested, and when."""
 
-    enabled: bool = _setting(True, "Suggest anything at all.")
-    max_lines: int = _setting(1, "Lines of one suggestion at most.", 1, 20)
-    max_tokens: int = _setting(48, "Tokens of one suggestion at most.", 1, 512)
+    enabled: bool = _setting(
+        True, "Suggest anything at all; `false` leaves no engine and no base in memory."
+    )
+    max_lines: int = _setting(
+        8, "Lines of one suggestion at most, where a block begins; elsewhere it is one.", 1, 20
+    )
+    max_tokens: int = _setting(96, "Tokens of one suggestion at most.", 1, 512)
     deadline_ms: int = _setting(
-        1500, "Milliseconds after which a suggestion ends with what it has.", 20, 60_000
+        1500,
+        "Milliseconds after which a suggestion ends with what it has. A first line that is "
+        "complete is given sooner, within what such lines usually take on this machine.",
+        20,
+        60_000,
+    )
+    candidates: int = _setting(3, "Suggestions to choose from when you ask for one.", 1, 8)
+    prefetch: bool = _setting(
+        True, "While a suggestion is on show, compute what would come after it."
     )
     popup: bool = _setting(
         False,
@@ -48,6 +60,44 @@ class EngineSettings:
     base: str = _setting("", "Path of a GGUF base; empty for the embedded one.")
     context_tokens: int = _setting(1024, "Tokens of context that the base sees.", 256, 131_072)
     threads: int = _setting(0, "Threads to compute with; 0 for all physical cores but one.", 0, 256)
+    gpu_layers: int = _setting(
+        -1, "Layers for the GPU, where llama.cpp was built for one; -1 for all.", -1, 1000
+    )
+    batch: int = _setting(256, "Tokens of a prompt that are computed at once.", 16, 4096)
+    idle_minutes: float = _setting(
+        30.0,
+        "The base leaves the memory after so many minutes without typing; 0: never.",
+        0,
+        10_000,
+    )
+
+    def restarts(self, other: EngineSettings) -> bool:
+        """Whether the engine must be started anew to go over to `other`."""
+        return replace(self, idle_minutes=other.idle_minutes) != other
+
+
+@dataclass(frozen=True)
+class ContextSettings:
+    """What the base is shown besides the file itself."""
+
+    enabled: bool = _setting(True, "Show the base fitting pieces of other files of the repository.")
+
+
+@dataclass(frozen=True)
+class MemorySettings:
+    """The fast memory: what you wrote, mixed into what the base suggests."""
+
+    enabled: bool = _setting(True, "Remember what you write in open files as you write it.")
+    scale: float = _setting(1.0, "How strongly it is mixed in; 0 leaves it out.", 0, 4)
+
+
+@dataclass(frozen=True)
+class IndexSettings:
+    """The index of the workspace's files, for context and fast memory."""
+
+    enabled: bool = _setting(
+        True, "Index the workspace folders, in a process of its own at idle priority."
+    )
 
 
 @dataclass(frozen=True)
@@ -93,6 +143,22 @@ class Settings:
     engine: EngineSettings = field(default_factory=EngineSettings)
     learning: LearningSettings = field(default_factory=LearningSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    context: ContextSettings = field(default_factory=ContextSettings)
+    memory: MemorySettings = field(default_factory=MemorySettings)
+    index: IndexSettings = field(default_factory=IndexSettings)
+    stacks: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict,
+        metadata={
+            "description": (
+                "Which adapters serve which files instead of the stack in force: a language id or "
+                "a pattern of absolute paths (`*.sql`, `/home/me/work/**`) to a list of "
+                "`name`, `name@v0003` or a path, each with `*0.5` for a scale. The first key that "
+                "fits a file counts."
+            ),
+            "low": None,
+            "high": None,
+        },
+    )
     profile: str = _setting(
         "", "Profile whose log and adapters are used; empty for the default. Read at the start."
     )
@@ -160,7 +226,7 @@ def _parse_leaf(
         expected = _kind_name(kind, low, high)
         problems.append(
             f"{path} is {_shown(raw)}, but must be {expected}; the default "
-            f"{known.default!r} is used"
+            f"{_default(known)!r} is used"
         )
     else:
         values[known.name] = value
@@ -178,6 +244,9 @@ def _convert(kind: Any, raw: Any) -> Any:
     elif get_origin(kind) is tuple:
         if isinstance(raw, list | tuple) and all(isinstance(item, str) for item in raw):
             return tuple(raw)
+    elif get_origin(kind) is Mapping:
+        if isinstance(raw, Mapping):
+            return {str(key): _convert(get_args(kind)[1], value) for key, value in raw.items()}
     elif kind is float and isinstance(raw, int | float) and not isinstance(raw, bool):
         return float(raw)
     elif kind is int and isinstance(raw, float) and raw.is_integer():
@@ -192,8 +261,14 @@ def _kind_name(kind: Any, low: float | None, high: float | None) -> str:
         return "one of " + ", ".join(map(repr, get_args(kind)))
     if get_origin(kind) is tuple:
         return "list of strings"
+    if get_origin(kind) is Mapping:
+        return "object of lists of strings"
     name = {bool: "true or false", int: "integer", float: "number", str: "string"}[kind]
     return name if low is None else f"{name} from {low:g} to {high:g}"
+
+
+def _default(known: Any) -> Any:
+    return known.default if known.default is not MISSING else known.default_factory()
 
 
 def _shown(raw: Any) -> str:
@@ -209,12 +284,12 @@ def _describe_branch(kind: type[Any], path: str) -> list[dict[str, Any]]:
             rows += _describe_branch(hint, name)  # type: ignore[arg-type]
             continue
         low, high = known.metadata["low"], known.metadata["high"]
-        default = list(known.default) if isinstance(known.default, tuple) else known.default
+        default = _default(known)
         rows.append(
             {
                 "name": name,
                 "type": _kind_name(hint, low, high),
-                "default": default,
+                "default": list(default) if isinstance(default, tuple) else default,
                 "description": known.metadata["description"],
             }
         )

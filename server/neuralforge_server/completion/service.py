@@ -1,4 +1,4 @@
-"""A completion request's way: memory, the generation under way, the engine, the filter.
+"""A completion request's way: cache, the generation under way, the engine, the filter.
 
 Invariants: at most one request of a document waits, a newer one answers it with nothing at once;
 a generation goes on only while what was typed agrees with what it produces; a suggestion is
@@ -10,116 +10,83 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from neuralforge_adapters.fim import Window, split_lines
-from neuralforge_adapters.stack import ResolvedStack
+from neuralforge_server.completion.asking import Asking
+from neuralforge_server.completion.cache import Cost, Key, Made, Run, SuggestionCache, Use
+from neuralforge_server.completion.counts import Counts
 from neuralforge_server.completion.filter import Shaped, shape
-from neuralforge_server.completion.memory import Cost, Memory, Run, Spot
+from neuralforge_server.completion.pace import Pace
+from neuralforge_server.completion.prefetch import Prefetch, Target
+from neuralforge_server.completion.spot import Spot
+from neuralforge_server.completion.waiting import Suggestion, Waiting
 from neuralforge_server.documents import Change, Document, Position
-from neuralforge_server.engine.protocol import CompleteRequest
-from neuralforge_server.engine.stopping import StopRules
+from neuralforge_server.engine.protocol import Completion
 from neuralforge_server.engine.supervisor import EngineSupervisor
 from neuralforge_server.errors import EngineError
-from neuralforge_server.settings import CompletionSettings
+from neuralforge_server.settings import Settings
 
 _LINES_BELOW = 5
 """Lines in which the next one that is not blank is looked for."""
 
 
-@dataclass(frozen=True)
-class Suggestion:
-    """A text to insert at `position` (code points) in place of the next `replaces` ones."""
-
-    id: str
-    """The same for every rest of one generation that is shown while the user types through it."""
-    text: str
-    position: Position
-    replaces: int
-    base: str
-    """SHA-256 of the base's file."""
-    stack: ResolvedStack
-    prefix: str
-    suffix: str
-    milliseconds: float
-    """From the request to the answer."""
-    evaluated_tokens: int
-    """Tokens computed for it; 0 where it was remembered."""
-    engine_ms: float | None
-    """Milliseconds of them in llama.cpp; None where it joined a generation under way."""
-
-
-@dataclass(eq=False)
-class _Waiting:
-    """A request that is not answered yet."""
-
-    spot: Spot
-    offset: int
-    """Of the spot, in code points."""
-    started: float
-    answer: asyncio.Future[Suggestion | None]
-    run: Run | None = None
-    before: str = ""
-    """What was typed between the run's origin and the spot."""
-    typed: str = ""
-    """What was typed at the spot since the request came."""
-
-    @property
-    def consumed(self) -> str:
-        """How much of the run's text the user has typed."""
-        return self.before + self.typed
-
-    def resolve(self, suggestion: Suggestion | None) -> None:
-        """Answer, unless that has happened."""
-        if not self.answer.done():
-            self.answer.set_result(suggestion)
-
-
 class CompletionService:
     """Answers the completion requests of one server; closed until `open` is called."""
 
-    def __init__(self, engine: EngineSupervisor, settings: CompletionSettings) -> None:
+    def __init__(self, engine: EngineSupervisor) -> None:
         self.engine = engine
-        self.settings = settings
+        self.asking = Asking(Settings())
+        self.pace = Pace()
+        self.counts = Counts()
         self._opened = False
-        self._window = Window()
-        self._waiting: dict[str, _Waiting] = {}
+        self._waiting: dict[str, Waiting] = {}
         self._running: dict[str, Run] = {}
-        self._memory = Memory()
+        self._cache = SuggestionCache()
+        self._ahead = Prefetch(self.asking.window, self._start_ahead)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:
         """The weights in force are known: serve what waits."""
         self._opened = True
         for waiting in list(self._waiting.values()):
-            if waiting.typed:
-                waiting.resolve(None)
-            else:
+            if waiting.idle:
                 self._serve(waiting)
 
     def hold(self) -> None:
         """The weights are about to change: stop what runs, let requests wait until `open`."""
         self._opened = False
+        self._ahead.stop()
+        for waiting in self._waiting.values():
+            waiting.leave()
         for uri in list(self._running):
             self._stop(uri)
 
-    async def complete(self, document: Document, position: Position) -> Suggestion | None:
-        """The suggestion at a code point position; None for none, or where a newer request came.
+    def replace_engine(self, engine: EngineSupervisor) -> None:
+        """Another engine: what was measured of the one before says nothing."""
+        self.engine = engine
+        self.pace.forget_engine()
 
-        Cancelling the caller stops the computation.
+    async def complete(
+        self, document: Document, position: Position, *, invoked: bool = False
+    ) -> list[Suggestion]:
+        """The suggestions at a code point position; none also where a newer request came.
+
+        Several are given where the user `invoked` it. Cancelling the caller stops the
+        computation.
         """
         uri = document.uri
         self._supersede(uri)
-        if not self.settings.enabled or document.too_large or document.left_alone:
-            return None
-        waiting = self._waiting[uri] = self._wait_at(document, position)
+        if not self.asking.completion.enabled or document.too_large or document.left_alone:
+            return []
+        waiting = self._waiting[uri] = self._wait_at(document, position, invoked)
+        self.counts.requests += 1
         try:
             if self._opened:
                 self._serve(waiting)
             return await waiting.answer
         except asyncio.CancelledError:
             if self._waiting.get(uri) is waiting:
+                waiting.resolve([])
                 self._stop(uri)
             raise
         finally:
@@ -128,12 +95,14 @@ class CompletionService:
 
     def on_change(self, document: Document, change: Change) -> None:
         """Follow an edit: the waiting request lives on only if it was typed at its cursor."""
+        self.pace.key(_now())
+        self._ahead.changed(document.uri, change)
         waiting = self._waiting.get(document.uri)
         if waiting is None:
             return
         if change.start == waiting.offset + len(waiting.typed) and not change.removed:
             waiting.typed += change.inserted
-            if waiting.run is None or waiting.run.agrees(waiting.consumed):
+            if waiting.run is not None and waiting.run.agrees(waiting.use):
                 return
         self._supersede(document.uri)
         self._stop(document.uri)
@@ -142,107 +111,206 @@ class CompletionService:
         """Forget a document."""
         self._supersede(document.uri)
         self._stop(document.uri)
-        self._memory.forget(document)
+        self._ahead.stop()
+        self._cache.forget(document)
 
-    def _wait_at(self, document: Document, position: Position) -> _Waiting:
-        answer: asyncio.Future[Suggestion | None] = asyncio.get_running_loop().create_future()
-        spot = Spot.at(document, position, self._window)
-        return _Waiting(spot, document.offset(position), time.perf_counter(), answer)
+    def forget(self) -> None:
+        """Forget every text: something that they were made from is to be forgotten."""
+        self.hold()
+        self._cache.forget()
+        self.open()
 
-    def _serve(self, waiting: _Waiting) -> None:
-        """Answer from memory, or join the generation under way, or start one."""
+    def _wait_at(self, document: Document, position: Position, invoked: bool) -> Waiting:
+        answer: asyncio.Future[list[Suggestion]] = asyncio.get_running_loop().create_future()
+        spot = Spot.at(document, position, self.asking.window)
+        return Waiting(spot, document.offset(position), invoked, answer)
+
+    # where an answer comes from
+
+    def _serve(self, waiting: Waiting) -> None:
+        """Answer from the cache, or join the generation under way, or start one in time."""
         spot, uri = waiting.spot, waiting.spot.document.uri
-        base, stack = self.engine.options.base.digest, self.engine.stack
-        if found := self._memory.find(spot, base, stack):
-            self._stop(uri)
-            waiting.run, waiting.before = found
-            self._finish(waiting, Cost(0, 0.0))
+        key = self.asking.key(spot.document, self.engine)
+        if self._serve_cached(waiting, key) or self._join(waiting, key):
             return
-        run = self._running.get(uri)
-        typed = None if run is None else spot.typed_since(run.origin)
-        if run is not None and typed is not None and run.agrees(typed):
-            waiting.run, waiting.before = run, typed
-        else:
+        self._stop(uri)
+        wait = 0.0 if waiting.invoked else self.pace.wait(_now())
+        if wait <= 0:
             self._start(waiting)
+        else:
+            loop = asyncio.get_running_loop()
+            waiting.delay(loop.call_later(wait / 1000, self._start, waiting))
 
-    def _start(self, waiting: _Waiting) -> None:
+    def _serve_cached(self, waiting: Waiting, key: Key) -> bool:
+        wanted, found, known = self._wanted(waiting), list[Suggestion](), False
+        for made, use in self._cache.find(waiting.spot, key):
+            if made.candidates < wanted:
+                break
+            waiting.joined = use
+            suggestion = self._suggestion(waiting, made, Cost())
+            if suggestion is not None:
+                found.append(suggestion)
+            elif use != Use():
+                continue  # used up; but where it begins, it says that there is nothing to say
+            self._used(made)
+            known = True
+            if wanted in (1, len(found)):
+                break
+        if known:
+            self._stop(waiting.spot.document.uri)
+            self.counts.cached += 1
+            self._answer(waiting, found)
+        return known
+
+    def _join(self, waiting: Waiting, key: Key) -> bool:
+        """Wait for the run of an older request, or for the one ahead, if it may still fit."""
+        uri = waiting.spot.document.uri
+        for run in (self._running.get(uri), self._ahead.run):
+            if run is None or run.key != key or waiting.invoked:
+                continue
+            step = waiting.spot.since(run.origin)
+            if step is None or not run.agrees(use := Use.of(step)):
+                continue
+            if run is self._ahead.run:
+                self._stop(uri)
+                self._running[uri] = run
+                self._ahead.release()
+            waiting.join(run, use)
+            self._limit(run)
+            self._look(run)
+            return True
+        return False
+
+    def _limit(self, run: Run) -> None:
+        """Somebody waits: a complete first line is to be given after so long."""
+        if run.timer is None:
+            budget = self.pace.budget(self.asking.completion.deadline_ms)
+            run.timer = asyncio.get_running_loop().call_later(budget / 1000, self._overdue, run)
+
+    def _start(self, waiting: Waiting) -> None:
         """Compute from the request's own spot; while the engine restarts there is nothing."""
-        spot, engine = waiting.spot, self.engine
-        self._stop(spot.document.uri)
-        if engine.state not in ("starting", "ready"):
-            waiting.resolve(None)
+        spot, document = waiting.spot, waiting.spot.document
+        self._stop(document.uri)
+        self._ahead.stop()
+        run = self._run(spot, document.lines, self._wanted(waiting), background=False)
+        if run is None:
+            waiting.resolve([])
             return
-        generation = engine.generate(self._request(spot))
-        run = Run(spot, engine.options.base.digest, engine.stack, generation)
-        waiting.run, waiting.before = run, ""
-        self._running[spot.document.uri] = run
-        generation.on_text(lambda _: self._on_text(run))
+        waiting.begin(run)
+        self._running[document.uri] = run
+        self._limit(run)
+
+    def _start_ahead(self, spot: Spot, lines: Sequence[str]) -> Run | None:
+        """Compute what nobody has asked for yet, if it is not known."""
+        key = self.asking.key(spot.document, self.engine)
+        if not self._opened or self._running or self._cache.holds(spot, key):
+            return None
+        return self._run(spot, lines, 1, background=True)
+
+    def _run(
+        self, spot: Spot, lines: Sequence[str], candidates: int, *, background: bool
+    ) -> Run | None:
+        engine = self.engine
+        if engine.state not in ("starting", "ready"):
+            return None
+        key = self.asking.key(spot.document, engine)
+        request = self.asking.complete(spot, lines, key, candidates, background)
+        run = Run(spot, key, engine.generate(request), candidates, background)
+        self.counts.started(background)
+        run.generation.on_text(lambda _: self._look(run))
         task = asyncio.get_running_loop().create_task(self._follow(run))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return run
 
-    def _request(self, spot: Spot) -> CompleteRequest:
-        return CompleteRequest(
-            spot.prefix,
-            spot.suffix,
-            max_tokens=self.settings.max_tokens,
-            rules=StopRules(max_lines=self.settings.max_lines),
-            deadline_ms=float(self.settings.deadline_ms),
-        )
+    # while a run goes on
 
-    def _on_text(self, run: Run) -> None:
-        """Leave a generation as soon as it says something else than what was typed."""
+    def _look(self, run: Run) -> None:
+        """Leave a run that says something else than was typed; end one that has said enough."""
         waiting = self._waiting.get(run.origin.document.uri)
-        if waiting is not None and waiting.run is run and not run.agrees(waiting.consumed):
+        if run.first_line_ms is None and "\n" in run.text.lstrip("\r\n"):
+            run.first_line_ms = run.milliseconds
+        if waiting is None or waiting.run is not run or run.generation.done:
+            return
+        if not run.agrees(waiting.use):
             self._begin_anew(waiting)
+        elif run.overdue and (end := run.text.rfind("\n")) > 0:
+            rest = waiting.use.rest(run.text[:end])
+            if rest is not None and rest.strip():
+                run.end_early(end)
+
+    def _overdue(self, run: Run) -> None:
+        run.overdue = True
+        self._look(run)
 
     async def _follow(self, run: Run) -> None:
-        """At the generation's end, remember it and answer whoever waits for it then."""
-        uri, stop = run.origin.document.uri, "error"
-        with suppress(EngineError):
+        """At the run's end, keep its text and answer whoever waits for it then."""
+        try:
             result = await run.generation.result()
-            stop, run.cost = result.stop, Cost(result.evaluated_tokens, result.milliseconds)
+        except EngineError:
+            result = None
+        uri = run.origin.document.uri
         if self._running.get(uri) is run:
             del self._running[uri]
-        if run.text and stop not in ("cancelled", "error"):
-            self._memory.add(run)
+        made: list[Made] = []
+        if result is not None and run.is_whole(result):
+            self.pace.ran(run.milliseconds, run.first_line_ms)
+            made = run.made(result)
+            self._cache.add(*made)
+        elif result is not None:
+            self.pace.overtaken(run.milliseconds)
         waiting = self._waiting.get(uri)
-        if waiting is None or waiting.run is not run:
-            return
-        if run.text.startswith(waiting.consumed) and run.text != waiting.consumed:
-            self._finish(waiting, run.cost)
-        else:
+        if waiting is not None and waiting.run is run:
+            self._finish(waiting, made, result)
+        self._ahead.ended(run, made[0].text if made else None)
+
+    def _finish(self, waiting: Waiting, made: list[Made], result: Completion | None) -> None:
+        fitting = [m for m in made if waiting.use.rest(m.text)]
+        if result is None or not fitting:
+            if made and waiting.own and not waiting.typed:
+                self._used(made[0])  # there is nothing to say
             self._begin_anew(waiting)
-
-    def _begin_anew(self, waiting: _Waiting) -> None:
-        """A run that was joined went elsewhere, or ended; one of the request's own is nothing."""
-        if waiting.before and not waiting.typed:
-            self._start(waiting)
-        else:
-            self._stop(waiting.spot.document.uri)
-            waiting.resolve(None)
-
-    def _finish(self, waiting: _Waiting, cost: Cost) -> None:
-        run, position = waiting.run, _moved(waiting.spot.position, waiting.typed)
-        assert run is not None
-        shaped = self._shape(waiting.spot.document, position, run.text[len(waiting.consumed) :])
-        if shaped is None:
-            waiting.resolve(None)
             return
-        waiting.resolve(
-            Suggestion(
-                id=run.id,
-                text=shaped.text,
-                position=position,
-                replaces=shaped.replaces,
-                base=run.base,
-                stack=run.stack,
-                prefix=waiting.spot.prefix + waiting.typed,
-                suffix=waiting.spot.suffix,
-                milliseconds=(time.perf_counter() - waiting.started) * 1000,
-                evaluated_tokens=cost.tokens,
-                engine_ms=None if waiting.before and cost.tokens else cost.milliseconds,
-            )
+        cost = Cost(result.evaluated_tokens, result.milliseconds)
+        found = [self._suggestion(waiting, m, cost) for m in fitting]
+        self._used(fitting[0])
+        self._answer(waiting, [s for s in found if s is not None][: self._wanted(waiting)])
+
+    def _begin_anew(self, waiting: Waiting) -> None:
+        """A run that was joined went elsewhere, or ended; one of the request's own is nothing."""
+        if waiting.own or waiting.typed:
+            self._stop(waiting.spot.document.uri)
+            waiting.resolve([])
+        else:
+            self._start(waiting)
+
+    # answers
+
+    def _wanted(self, waiting: Waiting) -> int:
+        return self.asking.completion.candidates if waiting.invoked else 1
+
+    def _used(self, made: Made) -> None:
+        if not made.run.used:
+            made.run.used = True
+            self.counts.used(made.run.background)
+
+    def _suggestion(self, waiting: Waiting, made: Made, cost: Cost) -> Suggestion | None:
+        rest = waiting.use.rest(made.text)
+        shaped = rest and self._shape(waiting.spot.document, waiting.position, rest)
+        if not shaped:
+            return None
+        return Suggestion(
+            id=made.id,
+            text=shaped.text,
+            position=waiting.position,
+            replaces=shaped.replaces,
+            base=made.key.base,
+            stack=made.key.stack,
+            prefix=waiting.spot.prefix + waiting.typed,
+            suffix=waiting.spot.suffix,
+            milliseconds=waiting.milliseconds,
+            evaluated_tokens=cost.tokens,
+            engine_ms=waiting.engine_ms(cost.milliseconds),
         )
 
     def _shape(self, document: Document, position: Position, text: str) -> Shaped | None:
@@ -254,21 +322,28 @@ class CompletionService:
             line[: position.character],
             line[position.character :],
             next(following, ""),
-            self.settings.max_lines,
+            self.asking.completion.max_lines,
         )
+
+    def _answer(self, waiting: Waiting, suggestions: list[Suggestion]) -> None:
+        """Give the suggestions, and look ahead to what comes after the first."""
+        waiting.resolve(suggestions)
+        if not suggestions or not self.asking.completion.prefetch:
+            return
+        first, document = suggestions[0], waiting.spot.document
+        spot = Spot.at(document, first.position, self.asking.window)
+        target = Target(spot, document.offset(first.position), first.text, first.replaces)
+        self._ahead.shown(target, self.pace.pause / 1000)
 
     def _supersede(self, uri: str) -> None:
         """Answer the waiting request with nothing; its generation may go on."""
         if waiting := self._waiting.pop(uri, None):
-            waiting.resolve(None)
+            waiting.resolve([])
 
     def _stop(self, uri: str) -> None:
         if run := self._running.pop(uri, None):
-            run.generation.cancel()
+            run.stop()
 
 
-def _moved(position: Position, typed: str) -> Position:
-    """The position after `typed` was inserted at `position`."""
-    lines = split_lines(typed + ".")  # the dot: a line end at the end begins a line
-    start = position.character if len(lines) == 1 else 0
-    return Position(position.line + len(lines) - 1, start + len(lines[-1]) - 1)
+def _now() -> float:
+    return time.perf_counter() * 1000

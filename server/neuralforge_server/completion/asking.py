@@ -1,0 +1,85 @@
+"""What is asked of the engine at a cursor, and what a text made there depends on.
+
+Invariant: two requests with one key and one text around the cursor may be answered alike. Knows
+no engine; where surroundings and stacks come from is told by whoever owns them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from neuralforge_adapters.fim import Window
+from neuralforge_adapters.stack import ResolvedStack
+from neuralforge_server.completion.cache import Key
+from neuralforge_server.completion.spot import Spot
+from neuralforge_server.documents import Document
+from neuralforge_server.engine.protocol import CompleteRequest, Surroundings, WarmRequest
+from neuralforge_server.engine.stopping import StopRules
+from neuralforge_server.engine.supervisor import EngineSupervisor
+from neuralforge_server.settings import CompletionSettings, Settings
+
+
+class Asking:
+    """Makes requests under the settings in force."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.window = Window()
+        self.around: Callable[[Document], Surroundings] = lambda _: Surroundings()
+        """What a document's requests show of other files."""
+        self.stack_of: Callable[[Document], ResolvedStack | None] = lambda _: None
+        """The stack of a document that has one of its own."""
+        self.use(settings)
+
+    def use(self, settings: Settings) -> None:
+        """Go over to other settings."""
+        self.settings = settings
+        self._digest = _digest(settings)
+
+    @property
+    def completion(self) -> CompletionSettings:
+        """The settings of suggestions."""
+        return self.settings.completion
+
+    @property
+    def memory(self) -> float:
+        """Scale of the fast memory."""
+        return self.settings.memory.scale if self.settings.memory.enabled else 0.0
+
+    def key(self, document: Document, engine: EngineSupervisor) -> Key:
+        """What a text made for the document now depends on."""
+        stack = self.stack_of(document)
+        return Key(
+            engine.options.base.digest, engine.stack if stack is None else stack, self._digest
+        )
+
+    def complete(
+        self, spot: Spot, lines: Sequence[str], key: Key, candidates: int, background: bool
+    ) -> CompleteRequest:
+        """The request at `spot` in a document with these lines."""
+        return CompleteRequest(
+            spot.prefix,
+            spot.suffix,
+            around=self.around(spot.document),
+            max_tokens=self.completion.max_tokens,
+            rules=StopRules(max_lines=1),
+            deadline_ms=float(self.completion.deadline_ms),
+            memory=self.memory,
+            candidates=candidates,
+            stack=key.stack.digest,
+            background=background,
+        )
+
+    def warm(self, spot: Spot, key: Key) -> WarmRequest:
+        """The request that has the prompt at `spot` computed ahead."""
+        return WarmRequest(
+            spot.prefix, spot.suffix, around=self.around(spot.document), stack=key.stack.digest
+        )
+
+
+def _digest(settings: Settings) -> str:
+    """Of what changes a text; whether and when one is shown does not."""
+    completion = replace(settings.completion, enabled=True, popup=False, prefetch=True)
+    content = repr((completion, settings.context, settings.memory, settings.engine.context_tokens))
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
