@@ -33,3 +33,15 @@ class TrainerStartError(NeuralForgeError):
 
 class CommandError(NeuralForgeError):
     """A command of the client cannot be carried out as it was given."""
+
+
+class SegmentDamagedError(NeuralForgeError):
+    """A file of the fast memory is missing or damaged; it is left out and made again."""
+
+
+class ContextIndexError(NeuralForgeError):
+    """The index of a workspace cannot be read, written or deleted."""
+
+
+class IndexerBusyError(NeuralForgeError):
+    """Another process keeps the indexes of this workspace."""

@@ -5,19 +5,7 @@ Invariant: a span is a named node of tree-sitter's tree, in characters. Knows no
 
 from __future__ import annotations
 
-import importlib
-from functools import cache
-from typing import Any
-
-_GRAMMARS = {
-    "c": ("tree_sitter_c", "language"),
-    "go": ("tree_sitter_go", "language"),
-    "java": ("tree_sitter_java", "language"),
-    "javascript": ("tree_sitter_javascript", "language"),
-    "python": ("tree_sitter_python", "language"),
-    "rust": ("tree_sitter_rust", "language"),
-    "typescript": ("tree_sitter_typescript", "language_tsx"),
-}
+from neuralforge_adapters.grammar import parser
 
 Span = tuple[int, int]
 
@@ -29,8 +17,8 @@ class Tree:
         self._text = text
         self._ascii = text.isascii()
         self._bytes = text.encode("utf-8", "replace")
-        parser = _parser(language)
-        self._root = parser.parse(self._bytes).root_node if parser else None
+        known = parser(language)
+        self._root = known.parse(self._bytes).root_node if known else None
 
     def node_at(self, position: int, least: int, most: int) -> Span | None:
         """The smallest named node around `position` with at least `least` characters.
@@ -52,13 +40,3 @@ class Tree:
 
     def _position(self, offset: int) -> int:
         return offset if self._ascii else len(self._bytes[:offset].decode("utf-8", "replace"))
-
-
-@cache
-def _parser(language: str) -> Any | None:
-    from tree_sitter import Language, Parser
-
-    if language not in _GRAMMARS:
-        return None
-    module, function = _GRAMMARS[language]
-    return Parser(Language(getattr(importlib.import_module(module), function)()))

@@ -1,0 +1,1 @@
+"""What other files of the workspace have to say at a cursor."""

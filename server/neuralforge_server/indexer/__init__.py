@@ -1,0 +1,1 @@
+"""The process that keeps the indexes of a workspace up to date."""
