@@ -1,21 +1,34 @@
 """What of a generated text is fit to be shown, and how much to the right of the cursor it replaces.
 
-Invariant: accepting a suggestion neither doubles what already stands right of the cursor nor
-swallows anything else. Pure; knows no engine and no document.
+Invariant: accepting a suggestion neither doubles what already stands right of the cursor or below
+it nor swallows anything else. Pure; knows no engine and no document.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
-_SPECIAL = re.compile(r"<\|[^|>\s]{1,40}\|>|<(?:fim|file|repo|reponame|filename)_[a-z_]{1,20}>")
-_PARTIAL_SPECIAL = re.compile(r"<\|[^|>\s]{0,40}\|?$")
-_PAIRS = {")": "(", "]": "[", "}": "{"}
+from neuralforge_server.completion.extent import Place, auto_closed, opens_block, rules_at
+from neuralforge_server.completion.indentation import blanks, in_unit, leading
+from neuralforge_server.engine.brackets import PAIRS, Lexer, settle
+from neuralforge_server.engine.stopping import Stopper, columns, same_line, substantial
+
+_SPECIAL = re.compile(
+    r"<\|[^|>\s]{1,40}\|>|<[｜][^｜>\n]{1,40}[｜]>|<(?:EOT|PRE|SUF|MID)>"
+    r"|<(?:fim|file|repo|reponame|filename|jupyter|issue|commit|gh)_[a-z_]{1,20}>"
+)
+_PARTIAL_SPECIAL = re.compile(
+    r"(?:<\|(?:[^|>\s]{0,40}\|?)|<[｜][^｜>\n]{0,40}[｜]?|<(?:fim|repo|file)_[a-z_]{0,20})\Z"
+)
 _QUOTES = "\"'`"
-_CLOSERS = frozenset(_PAIRS) | frozenset(_QUOTES)
-_PUNCTUATION = _CLOSERS | frozenset(";:,>")
+_CLOSERS = frozenset(PAIRS) | frozenset(_QUOTES)
+_PUNCTUATION = _CLOSERS | frozenset(";:,>/")
+_LAST_WORD = re.compile(r"\w+\Z")
+_DANGLING = re.compile(r"(?:\s*(?:[=+*/|&,.<-]|\band|\bor|\bnot|\bin|\bis|\bif|\belse))+\s*\Z")
+_NO_PLACE = Place("", "", "", "", (), "", "", "", (), False, 0)
 
 
 @dataclass(frozen=True)
@@ -27,7 +40,14 @@ class Shaped:
 
 
 def shape(
-    text: str, line_prefix: str, line_suffix: str, next_line: str = "", max_lines: int = 1
+    text: str,
+    line_prefix: str,
+    line_suffix: str,
+    next_line: str = "",
+    max_lines: int = 1,
+    *,
+    place: Place | None = None,
+    unfinished: bool = False,
 ) -> Shaped | None:
     """`text` as it may be shown, None where there is nothing worth showing.
 
@@ -36,14 +56,22 @@ def shape(
         line_suffix: what stands right of it, without the line end.
         next_line: the first line below that is not blank.
         max_lines: lines that a suggestion may have.
+        place: everything else around the cursor; the three above are then taken from it.
+        unfinished: whether a limit of time or tokens ended the text, and not the base.
     """
-    tail = line_suffix.rstrip()
-    # what stands right of the cursor belongs after the first line of a suggestion, so only one
-    text = cut_lines(cut_special(text), 1 if tail else max_lines)
-    words = text.strip()
-    if not words or words == tail.strip() or (not tail and words == next_line.strip()):
+    if place is None:
+        following = (next_line,) if next_line.strip() else ()
+        known = replace(_NO_PLACE, prefix=line_prefix, suffix=line_suffix, following=following)
+    else:
+        known = place
+    text = cut_special(text).replace("\r\n", "\n").replace("\r", "\n")
+    text = _stopped(text, known, max_lines, looked=place is not None)
+    text = _whole(text, known, unfinished)
+    text = _aligned(_without_below(text, known.following), known)
+    if not _worth_showing(text, known):
         return None
-    return Shaped(text, overlap(text, tail, open_quote(line_prefix)))
+    tail = known.suffix.rstrip()
+    return Shaped(text, overlap(text, tail, open_quote(known.prefix)))
 
 
 def cut_special(text: str) -> str:
@@ -87,6 +115,106 @@ def unopened_closers(text: str, quote: str = "") -> str:
     return _scan(text, [quote] if quote else [])[1]
 
 
+def _stopped(text: str, place: Place, max_lines: int, *, looked: bool) -> str:
+    """`text` as far as the rules of its place let it go, trailing blanks gone."""
+    # what stands right of the cursor belongs after the first line, unless it may be replaced
+    lines = max_lines if auto_closed(place.suffix) else 1
+    rules = replace(rules_at(place, 1), max_lines=lines, balanced=looked)
+    kept = text[: Stopper(rules).end(text)]
+    text = cut_lines(kept, lines)
+    if lines == 1 and not place.suffix[:1].isspace() and kept[len(text) :].startswith(" "):
+        text += " "  # what follows on the line is the next word
+    tail = place.suffix.rstrip()
+    if tail and not auto_closed(tail) and text.endswith(tail):
+        return text[: -len(tail)]
+    return text
+
+
+def _whole(text: str, place: Place, unfinished: bool) -> str:
+    """`text` without a last line or word that a limit cut, or that leaves brackets open."""
+    lines = text.split("\n")
+    if unfinished:
+        if len([line for line in lines if line.strip()]) > 1:
+            lines.pop()
+        else:
+            lines[-1] = _to_boundary(lines[-1])
+    while len(lines) > 1 and not _complete("\n".join(lines), place):
+        lines.pop()
+    return "\n".join(lines).rstrip("\n")
+
+
+def _to_boundary(line: str) -> str:
+    """`line` without a word that may be half, and what only stands before another."""
+    return _DANGLING.sub("", _LAST_WORD.sub("", line))
+
+
+def _complete(text: str, place: Place) -> bool:
+    """Whether a text of several lines can be followed by what stands below the cursor."""
+    last = text.rsplit("\n", 1)[-1]
+    if opens_block(last, place.language):
+        return False
+    opened: list[str] = []
+    lexer = Lexer(place.language, place.within)
+    settle(opened, [pair for pair in lexer.brackets(text + "\n") if pair[1] not in PAIRS or opened])
+    return not opened and lexer.within == place.within
+
+
+def _without_below(text: str, following: Sequence[str]) -> str:
+    """`text` without the last lines that stand below the cursor already."""
+    lines = text.split("\n")
+    for count in range(min(len(lines), len(following)), 0, -1):
+        pairs = list(zip(lines[-count:], following, strict=False))
+        if all(a.strip() == b.strip() for a, b in pairs) and any(substantial(a) for a, _ in pairs):
+            return "\n".join(lines[:-count]).rstrip()
+    return text
+
+
+def _aligned(text: str, place: Place) -> str:
+    """`text` with its blanks those of the file, at whatever column the cursor is."""
+    if place.prefix.strip():
+        if place.prefix[-1].isspace():
+            text = text.lstrip(" \t")
+        return in_unit(text, place.unit, columns(place.prefix))
+    first, newline, rest = text.partition("\n")
+    if first.strip() and place.levels and not place.within and not _inside(place.opened):
+        first = _first_line(first, place)
+    base = columns(place.prefix + first)
+    return in_unit(first + newline + rest, place.unit, base)
+
+
+def _inside(opened: str) -> bool:
+    """Whether the cursor is within brackets in which lines are indented at will."""
+    return opened.endswith(("(", "["))
+
+
+def _first_line(line: str, place: Place) -> str:
+    """The first line of a suggestion on a blank line, so that it begins at a level of the file."""
+    body, have = line.lstrip(" \t"), columns(place.prefix + ".")
+    wanted = columns(place.prefix + line)
+    if wanted in place.levels or (body[0] in PAIRS and wanted >= have):
+        return _spelled(line, wanted, have, place.unit)
+    reachable = [level for level in place.levels if level >= have]
+    nearest = min(reachable, key=lambda level: abs(level - wanted), default=have)
+    return _spelled(line, nearest, have, place.unit)
+
+
+def _spelled(line: str, depth: int, have: int, unit: str) -> str:
+    """`line` indented by `depth` columns, of which `have` stand left of the cursor."""
+    if not unit:
+        return leading(line)[: max(0, depth - have)] + line.lstrip(" \t")
+    return blanks(depth, unit)[len(blanks(have, unit)) :] + line.lstrip(" \t")
+
+
+def _worth_showing(text: str, place: Place) -> bool:
+    """Whether `text` says anything that does not stand right there, or right above, already."""
+    words, tail = text.strip(), place.suffix.strip()
+    if not words or words == tail:
+        return False
+    if "\n" not in words and same_line(place.prefix + text + place.suffix, place.above):
+        return False
+    return bool(tail) or words != place.below.strip()
+
+
 def _scan(text: str, opened: list[str]) -> tuple[list[str], str]:
     """What is still open after `text`, and what it closed without having opened it.
 
@@ -97,12 +225,12 @@ def _scan(text: str, opened: list[str]) -> tuple[list[str], str]:
         within = opened[-1] if opened and opened[-1] in _QUOTES else ""
         if within and character != within:
             continue
-        if within or (opened and opened[-1] == _PAIRS.get(character)):
+        if within or (opened and opened[-1] == PAIRS.get(character)):
             if len(opened) == before:
                 before, closers = 0, closers + character
             opened.pop()
-        elif character in _QUOTES or character in _PAIRS.values():
+        elif character in _QUOTES or character in PAIRS.values():
             opened.append(character)
-        elif character in _PAIRS:
+        elif character in PAIRS:
             closers += character
     return opened, closers

@@ -1,0 +1,205 @@
+"""What stands around a cursor, and how much a suggestion there may write.
+
+Invariants: one line in the middle of a line, a block only where one begins and has nothing in it
+yet; a fixed number of lines is looked at, however long the document. Decided by brackets,
+strings, comments and indentation, which hold in every language and in text that does not parse,
+as text at a cursor hardly ever does. Knows no engine and no model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from neuralforge_server.completion.indentation import levels_above, unit_of
+from neuralforge_server.documents import Position
+from neuralforge_server.engine.brackets import PAIRS, Lexer
+from neuralforge_server.engine.stopping import StopRules, columns
+
+_ABOVE = 200
+"""Lines above the cursor that are looked at."""
+_BELOW = 80
+_FOLLOWING = 8
+"""Lines below that a suggestion's end is compared with."""
+_LONG = 2000
+"""Characters of a line that are looked at."""
+_AUTO_CLOSED = re.compile(r"[\s)\]}\"'`;:,>]*\Z")
+_COMMENT = re.compile(r"\s+(?:#|//)\s.*\Z")
+_OPENS = re.compile(r"[{(\[]\Z|(?:=>|->)\Z|\b(?:do|then|else|begin)\Z")
+_COLON_BLOCKS = frozenset(["python", "nim", "yaml", ""])
+
+
+@dataclass(frozen=True)
+class Place:
+    """A cursor's surroundings, as far as they say what fits there."""
+
+    language: str
+    prefix: str
+    """Left of the cursor on its line."""
+    suffix: str
+    """Right of it, without the line's end."""
+    above: str
+    """The nearest line above that is not blank."""
+    following: tuple[str, ...]
+    """The next lines below that are not blank."""
+    within: str
+    """The string or comment that the cursor is in; empty outside."""
+    opened: str
+    """Brackets that are open and that nothing below closes, innermost last."""
+    unit: str
+    """One level of indentation in this file; empty where none shows."""
+    levels: tuple[int, ...]
+    """Columns at which a statement on a blank line here may begin, innermost first."""
+    block: bool
+    """Whether an empty block begins here."""
+    indent: int
+    """Columns of the line that opens it."""
+
+    @property
+    def below(self) -> str:
+        """The next line that is not blank."""
+        return self.following[0] if self.following else ""
+
+
+def look(lines: Sequence[str], language: str, position: Position) -> Place:
+    """The surroundings of a code point position in `lines`, which may keep their ends."""
+    here = lines[position.line].rstrip("\r\n") if position.line < len(lines) else ""
+    prefix = here[: position.character][-_LONG:]
+    suffix = here[position.character :][:_LONG]
+    first = max(0, position.line - _ABOVE)
+    above = [_line(lines, i) for i in range(first, min(position.line, len(lines)))]
+    below = [_line(lines, i) for i in range(position.line + 1, position.line + _BELOW)]
+    lexer = Lexer(language)
+    opened = _opened(lexer, [*above, prefix])
+    following = tuple(line for line in below if line.strip())[:_FOLLOWING]
+    opener = prefix if prefix.strip() else next((t for t in reversed(above) if t.strip()), "")
+    unit = unit_of([*above, prefix, *below])
+    return Place(
+        language=language,
+        prefix=prefix,
+        suffix=suffix,
+        above=next((line for line in reversed(above) if line.strip()), ""),
+        following=following,
+        within=lexer.within,
+        opened=_closable(opened, Lexer(language, lexer.within), [suffix, *below]),
+        unit=unit,
+        levels=_levels(above, unit, language),
+        block=_begins_block(opener, suffix, following, language) and not lexer.within,
+        indent=columns(opener),
+    )
+
+
+def rules_for(lines: Sequence[str], language: str, position: Position, max_lines: int) -> StopRules:
+    """When a generation at `position` is complete; `max_lines` is what a block may have."""
+    return rules_at(look(lines, language, position), max_lines)
+
+
+def rules_at(place: Place, max_lines: int) -> StopRules:
+    """`rules_for` a place that was looked at before."""
+    rules = StopRules(
+        max_lines=1,
+        language=place.language,
+        prefix=place.prefix,
+        suffix=place.suffix,
+        below=place.below,
+        within=place.within,
+        balanced=True,
+        opened=place.opened,
+    )
+    if not place.block or max_lines == 1:
+        return rules
+    more = 1 if place.prefix.strip() else 0  # the rest of the opener's own line
+    return replace(rules, max_lines=max_lines + more, indent=place.indent + 1)
+
+
+def auto_closed(suffix: str) -> bool:
+    """Whether an editor may have put what stands right of the cursor there by itself."""
+    return _AUTO_CLOSED.match(suffix) is not None
+
+
+def opens_block(line: str, language: str) -> bool:
+    """Whether the next line is to be indented more than `line`."""
+    code = _COMMENT.sub("", line).rstrip()
+    if _OPENS.search(code):
+        return True
+    if not code.endswith(":") or language not in _COLON_BLOCKS:
+        return False
+    opened: list[tuple[str, int]] = []
+    _take(opened, Lexer(language), code)
+    return not opened
+
+
+def _line(lines: Sequence[str], number: int) -> str:
+    if number >= len(lines):
+        return ""
+    line = lines[number].rstrip("\r\n")
+    return line if len(line) <= _LONG else line[:_LONG]
+
+
+def _take(opened: list[tuple[str, int]], lexer: Lexer, line: str) -> None:
+    """Take a line's brackets into `opened`, each with the columns of the line it is on."""
+    for _, character in lexer.brackets(line):
+        if character not in PAIRS:
+            opened.append((character, columns(line)))
+        elif opened and opened[-1][0] == PAIRS[character]:
+            opened.pop()
+
+
+def _opened(lexer: Lexer, lines: Sequence[str]) -> list[tuple[str, int]]:
+    opened: list[tuple[str, int]] = []
+    for line in lines[:-1]:
+        _take(opened, lexer, line + "\n")
+    _take(opened, lexer, lines[-1])
+    return opened
+
+
+def _closable(opened: list[tuple[str, int]], lexer: Lexer, after: Sequence[str]) -> str:
+    """Those of `opened` that the lines `after` the cursor leave open.
+
+    A bracket that closes at the start of its line belongs to one opened on a line that is not
+    indented more. Those that an editor may have closed by itself count as open: a suggestion
+    that closes them replaces what stands there.
+    """
+    left = list(range(len(opened)))
+    limit, replaceable = len(opened), auto_closed(after[0])
+    for number, character, column in _unmatched(lexer, after):
+        candidates = (i for i in range(limit - 1, -1, -1) if opened[i][0] == PAIRS[character])
+        match = next((i for i in candidates if column is None or opened[i][1] <= column), None)
+        if match is None:
+            break
+        limit = match
+        if number > 0 or not replaceable:
+            left.remove(match)
+    return "".join(opened[i][0] for i in left)
+
+
+def _unmatched(lexer: Lexer, lines: Sequence[str]) -> list[tuple[int, str, int | None]]:
+    """Closing brackets opened before `lines`: (line, bracket, column where it begins its line)."""
+    found: list[tuple[int, str, int | None]] = []
+    inner: list[str] = []
+    for number, line in enumerate(lines):
+        for offset, character in lexer.brackets(line + "\n"):
+            if character not in PAIRS:
+                inner.append(character)
+            elif inner:
+                inner.pop()
+            else:
+                starts = number > 0 and not line[:offset].strip(" \t)]}")
+                found.append((number, character, columns(line) if starts else None))
+    return found
+
+
+def _levels(above: Sequence[str], unit: str, language: str) -> tuple[int, ...]:
+    levels = levels_above(above)
+    last = next((line for line in reversed(above) if line.strip()), "")
+    if last and opens_block(last, language):
+        deeper = columns(last) + columns(unit + ".") if unit else columns(last) + 4
+        return (deeper, *levels)
+    return levels or (0,)
+
+
+def _begins_block(opener: str, suffix: str, following: Sequence[str], language: str) -> bool:
+    if not opener or not auto_closed(suffix) or not opens_block(opener, language):
+        return False
+    return not following or columns(following[0]) <= columns(opener)
