@@ -6,6 +6,7 @@ Knows neither an index nor an editor.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from neuralforge_adapters.handwritten import MOST_BYTES, is_handwritten, is_own_path
@@ -14,7 +15,11 @@ from neuralforge_server.session.scrub import find_secrets
 __all__ = ["MOST_BYTES", "has_secret", "is_own_path", "readable"]
 
 _CHECKED = 4_096
-"""Snippets whose check is remembered: one costs about a millisecond."""
+_SUSPECT = re.compile(
+    r"(?i)pass|pwd|secret|token|key|auth|credential|private|contrase|://\S*@"
+    r"|(?=[a-z+/=.-]*\d)[\w+/=.-]{8,}|[\w+/=-]{40,}|.{1000}"
+)
+"""What every pattern of the scrubber needs in a line: asking it costs twenty times as much."""
 
 
 def readable(data: bytes) -> str | None:
@@ -31,4 +36,5 @@ def readable(data: bytes) -> str | None:
 @lru_cache(_CHECKED)
 def has_secret(text: str) -> bool:
     """Whether a secret stands in `text`, as the session log's scrubber sees it."""
-    return bool(find_secrets(text))
+    suspects = [line for line in text.splitlines() if _SUSPECT.search(line)]
+    return bool(suspects and find_secrets("\n".join(suspects)))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _HEAD_LINES = 300
 """Imports further down are not looked for."""
-_HEAD_CHARS = 20_000
+_LONGEST_LINE = 400
 _ROOTS = ("", "src", "lib", "python")
 _ENDINGS = (".ts", ".tsx", ".js", ".jsx", ".mjs", ".d.ts")
 _SCRIPTS = {"javascript", "javascriptreact", "typescript", "typescriptreact"}
@@ -40,7 +40,8 @@ class Import:
 
 def imports(lines: Sequence[str], language: str) -> list[Import]:
     """The imports at the head of a file, in its order."""
-    return list(_imports("".join(lines[:_HEAD_LINES])[:_HEAD_CHARS], language))
+    head = "".join(line[:_LONGEST_LINE] for line in lines[:_HEAD_LINES])
+    return list(_imports(head, language))
 
 
 def candidates(imported: Import, path: str, language: str) -> list[str]:

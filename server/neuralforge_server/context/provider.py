@@ -213,8 +213,9 @@ class ContextProvider:
         """Everything that may be shown, and what ranks it."""
         reader = self._current_reader()
         nearby = [*own, *(piece for file in files.values() for piece in file.pieces)]
-        counts, total, stored = _counted(focus, nearby), len(nearby), list[Piece]()
-        if reader is not None:
+        if reader is None:
+            counts, total, stored = _counted(focus, nearby), len(nearby), list[Piece]()
+        else:
             counts, total = reader.counts(focus.weights), reader.total()
             found = reader.pieces(focus.query(counts, total), _FOUND)
             stored = [piece for piece in found if piece.path not in hidden]

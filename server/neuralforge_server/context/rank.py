@@ -18,6 +18,7 @@ from neuralforge_server.context.words import identifiers, parts
 
 _ABOVE, _BELOW = 24, 6
 """Lines around the cursor that a query is made of."""
+_LONGEST_LINE = 1_000
 _HALF = 4.0
 """Lines away from the cursor, a word weighs half as much."""
 _BELOW_FACTOR = 0.5
@@ -57,7 +58,7 @@ class Focus:
         for place in range(max(0, line - _ABOVE), min(len(lines), line + _BELOW + 1)):
             side = _BELOW_FACTOR if place > line else 1.0
             weight = side / (1 + abs(place - line) / _HALF)
-            for name in identifiers(lines[place]):
+            for name in identifiers(lines[place][:_LONGEST_LINE]):
                 names[name] = max(weight, names.get(name, 0.0))
         weights: dict[str, float] = {}
         for name, weight in names.items():
@@ -69,7 +70,7 @@ class Focus:
         """The words to look up: heavy and rare ones, as far as looking them up is cheap."""
         known = [word for word in self.weights if word in counts]
         known.sort(key=lambda word: (-self.weights[word] * rarity(counts[word], total), word))
-        chosen, room = [], _QUERY_POSTINGS
+        chosen, room = list[str](), _QUERY_POSTINGS
         for word in known:
             if counts[word] <= room and len(chosen) < _QUERY_WORDS:
                 chosen.append(word)

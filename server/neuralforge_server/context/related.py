@@ -51,7 +51,7 @@ def signatures(focus: Focus, lines: Sequence[str], known: Definitions) -> list[P
             _add_imported(found, imported, focus, known)
     _add_called(found, focus, known)
     found.pop(focus.path, None)
-    return [_piece(path, some, focus) for path, some in sorted(found.items())]
+    return [_piece(path, some, focus) for path, some in sorted(found.items()) if some]
 
 
 def _is_used(imported: Import, focus: Focus) -> bool:
@@ -119,7 +119,7 @@ def _add_called(found: Found, focus: Focus, known: Definitions) -> None:
 def _piece(path: str, some: set[Definition], focus: Focus) -> Piece:
     """The signatures, those in use first to find room, in the order of the file."""
     by_use = sorted(some, key=lambda d: (-focus.names.get(d.name, 0.0), d))
-    kept, room = [], _PIECE_CHARS
+    kept, room = list[Definition](), _PIECE_CHARS
     for definition in by_use:
         room -= len(definition.signature) + 5
         if room < 0 and kept:

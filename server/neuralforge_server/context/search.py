@@ -7,6 +7,7 @@ and no open document.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -85,7 +86,10 @@ class IndexReader:
         """In about how many chunks each word occurs; words that occur nowhere are left out."""
         wanted = list(dict.fromkeys(words))
         found: dict[str, int] = dict(
-            self._all(f"SELECT word, chunks FROM frequent WHERE word IN ({_marks(wanted)})", wanted)
+            self._all(
+                "SELECT word, chunks FROM frequent WHERE word IN (SELECT value FROM json_each(?))",
+                json.dumps(wanted),
+            )
         )
         for word in wanted:
             if word not in found:
@@ -102,13 +106,13 @@ class IndexReader:
         ids = [
             row[0]
             for row in self._all(
-                "SELECT rowid FROM words WHERE words MATCH ? ORDER BY rank LIMIT ?", (query, limit)
+                "SELECT rowid FROM words WHERE words MATCH ? ORDER BY rank LIMIT ?", query, limit
             )
         ]
         rows = self._all(
             "SELECT c.id, c.file, f.digest, f.path, c.first, c.begins, c.ends FROM chunks c "
-            f"JOIN files f ON f.id = c.file WHERE c.id IN ({_marks(ids)})",
-            ids,
+            "JOIN files f ON f.id = c.file WHERE c.id IN (SELECT value FROM json_each(?))",
+            json.dumps(ids),
         )
         found = {
             row[0]: Piece(row[3], row[4], self._text(row[1], row[2])[row[5] : row[6]])
@@ -118,7 +122,10 @@ class IndexReader:
 
     def files(self, paths: Sequence[str]) -> set[str]:
         """Those of `paths` that are in the index."""
-        rows = self._all(f"SELECT path FROM files WHERE path IN ({_marks(paths)})", paths)
+        rows = self._all(
+            "SELECT path FROM files WHERE path IN (SELECT value FROM json_each(?))",
+            json.dumps(paths),
+        )
         return {path for (path,) in rows}
 
     def definitions(self, path: str) -> list[Definition]:
@@ -126,7 +133,7 @@ class IndexReader:
         rows = self._all(
             "SELECT name, owner, line, signature FROM definitions "
             "WHERE file = (SELECT id FROM files WHERE path = ?) ORDER BY line",
-            (path,),
+            path,
         )
         return [Definition(*row) for row in rows]
 
@@ -134,8 +141,10 @@ class IndexReader:
         """(path, definition) of everything so named, at most some hundred."""
         rows = self._all(
             "SELECT f.path, d.name, d.owner, d.line, d.signature FROM definitions d "
-            f"JOIN files f ON f.id = d.file WHERE d.name IN ({_marks(names)}) LIMIT {_MOST_NAMED}",
-            names,
+            "JOIN files f ON f.id = d.file "
+            "WHERE d.name IN (SELECT value FROM json_each(?)) LIMIT ?",
+            json.dumps(names),
+            _MOST_NAMED,
         )
         return sorted((row[0], Definition(*row[1:])) for row in rows)
 
@@ -154,10 +163,6 @@ class IndexReader:
         with failing(self.file):
             return self._connection.execute(query, values).fetchone()
 
-    def _all(self, query: str, values: Sequence[object]) -> list[Any]:
+    def _all(self, query: str, *values: object) -> list[Any]:
         with failing(self.file):
             return self._connection.execute(query, values).fetchall()
-
-
-def _marks(values: Sequence[object]) -> str:
-    return ", ".join("?" * len(values))

@@ -7,6 +7,7 @@ made of them. Knows no language: keywords are told by how often they occur, not 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _IDENTIFIER = re.compile(r"[^\W\d][\w$]+")
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_a-zA-Z]+")
@@ -20,12 +21,14 @@ def identifiers(text: str) -> list[str]:
     return [word for word in _IDENTIFIER.findall(text) if len(word) <= _LONGEST]
 
 
-def parts(identifier: str) -> list[str]:
+@lru_cache(1 << 16)
+def parts(identifier: str) -> tuple[str, ...]:
     """`fetch`, `user`, `name` of `fetchUserName` and `fetch_user_name`; none of a single word."""
-    found = [part.lower() for part in _PART.findall(identifier) if len(part) >= _LEAST_PART]
-    return [] if len(found) == 1 and len(found[0]) == len(identifier) else found
+    found = tuple(p.lower() for p in _PART.findall(identifier) if len(p) >= _LEAST_PART)
+    return () if len(found) == 1 and len(found[0]) == len(identifier) else found
 
 
+@lru_cache(1 << 12)
 def indexed(text: str) -> tuple[str, str]:
     """What the full-text index holds of `text`: its identifiers, and their parts, each once."""
     own = dict.fromkeys(identifiers(text))
