@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 REPO ?= .
 
-.PHONY: setup demo test check bench docs format clean
+.PHONY: setup demo test check bench bench-typing docs format clean
 
 setup: $(VENV)/.ready
 
@@ -31,6 +31,9 @@ check: setup
 
 bench: setup
 	$(BIN)/python tests/bench.py
+
+bench-typing: setup
+	$(BIN)/python tests/bench_typing.py --repository $(REPO) --json bench-typing.json
 
 format: setup
 	$(BIN)/ruff check --fix .

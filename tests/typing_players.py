@@ -1,0 +1,250 @@
+"""Two editors that a typing trace is played into: one on NeuralForge, one on llama-server.
+
+Invariant: both get the same edits at the same times, and a text counts as visible at the moment
+at which the editor could draw it. Knows no statistics.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import psutil
+
+from llama_vim import LlamaVim
+from neuralforge_server.lsp_client import DEFAULT_CAPABILITIES, LspClient
+from typing_trace import Key, Place, Segment, Text
+
+_SAMPLE_SECONDS = 0.2
+_TAIL_SECONDS = 1.0
+"""How long one looks at the last suggestion of a segment before going on."""
+_LANGUAGES = {".py": "python", ".ts": "typescript", ".tsx": "typescriptreact", ".js": "javascript"}
+
+
+@dataclass
+class Stroke:
+    """One pressed key and what could be read behind the cursor before the next one."""
+
+    typed: str
+    ahead: str
+    pressed: float
+    shown: str | None = None
+    """The last text that became visible."""
+    seconds: float | None = None
+    """From the key to the first text."""
+
+
+@dataclass
+class Screen:
+    """What was visible, key by key."""
+
+    strokes: list[Stroke] = field(default_factory=list)
+
+    def press(self, key: Key) -> None:
+        """A key: what was visible is gone."""
+        self.strokes.append(Stroke(key.text, key.ahead, time.perf_counter()))
+
+    def show(self, text: str) -> None:
+        """A text becomes visible behind the cursor."""
+        stroke = self.strokes[-1]
+        if stroke.seconds is None:
+            stroke.seconds = time.perf_counter() - stroke.pressed
+        stroke.shown = text
+
+
+class Editor(Protocol):
+    """What a trace is played into."""
+
+    screen: Screen
+
+    async def open(self, path: str, text: str, cursor: Place) -> None:
+        """Show a file."""
+
+    def press(self, key: Key) -> None:
+        """Apply an edit, and ask for a suggestion where it was a key."""
+
+    async def save(self) -> None:
+        """Write the file and stop typing."""
+
+
+class NeuralForgeEditor:
+    """As VS Code does it: a request with every key, which cancels the one before."""
+
+    def __init__(self, client: LspClient, workspace: Path) -> None:
+        self.screen = Screen()
+        self._client = client
+        self._workspace = workspace
+        self._path, self._text = "", Text("")
+        self._open: set[str] = set()
+        self._request: int | None = None
+        self.runs: set[str] = set()
+        """Generations of which something was shown."""
+
+    async def start(self, settings: dict[str, Any]) -> None:
+        """Shake hands for a folder."""
+        self._client.settings = settings
+        root = self._workspace.as_uri()
+        folders = [{"uri": root, "name": self._workspace.name}]
+        workspace = {**DEFAULT_CAPABILITIES["workspace"], "workspaceFolders": True}
+        await self._client.request(
+            "initialize",
+            {
+                "processId": None,
+                "rootUri": root,
+                "workspaceFolders": folders,
+                "capabilities": {**DEFAULT_CAPABILITIES, "workspace": workspace},
+            },
+        )
+        self._client.notify("initialized", {})
+
+    async def warm_up(self) -> None:
+        """Wait until it can answer, as an editor has when the user begins to type."""
+        uri = self._uri("warm-up.py")
+        self._client.open(uri, "import os\n\n\ndef main():\n    pri")
+        await self._client.complete(uri, (4, 7))
+        self._client.close(uri)
+
+    async def open(self, path: str, text: str, cursor: Place) -> None:
+        uri = self._uri(path)
+        if uri not in self._open:
+            self._open.add(uri)
+            self._client.open(uri, text, _LANGUAGES.get(Path(path).suffix, "plaintext"))
+        elif path != self._path or str(self._text) != text:
+            self._client.change(uri, text)
+        self._path, self._text = path, Text(text)
+
+    def press(self, key: Key) -> None:
+        uri = self._uri(self._path)
+        cursor = self._text.apply(key.start, key.end, key.text)
+        self._client.change(uri, key.text, key.start, key.end)
+        if not key.typed:
+            return
+        if self._request is not None:
+            self._client.cancel(self._request)
+        self._request, answer = self._client.send_complete(uri, cursor)
+        stroke = len(self.screen.strokes)
+        answer.add_done_callback(lambda done: self._answered(done, stroke, cursor))
+
+    async def save(self) -> None:
+        path = self._workspace / self._path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(path.write_text, str(self._text), "utf-8")
+        document = {"textDocument": {"uri": self._uri(self._path)}}
+        self._client.notify("textDocument/didSave", document)
+
+    def _answered(self, done: asyncio.Future[Any], stroke: int, cursor: Place) -> None:
+        """Show the first item, unless a key has been pressed since."""
+        if done.cancelled() or done.exception() or stroke != len(self.screen.strokes):
+            return
+        for item in (done.result() or [])[:1]:
+            shown = self._visible(item, cursor)
+            if shown.strip():
+                self.runs.add(item["command"]["arguments"][0])
+                self.screen.show(shown)
+
+    def _visible(self, item: dict[str, Any], cursor: Place) -> str:
+        """What of an item stands behind the cursor; nothing where it disagrees with the text."""
+        start = item["range"]["start"]
+        there = self._text.between((start["line"], start["character"]), cursor)
+        text = str(item["insertText"])
+        return text[len(there) :] if text.startswith(there) else ""
+
+    def _uri(self, path: str) -> str:
+        return (self._workspace / path).as_uri()
+
+
+class LlamaEditor:
+    """vim with llama.vim."""
+
+    def __init__(self, url: str, n_predict: int | None) -> None:
+        self.screen = Screen()
+        more = {} if n_predict is None else {"n_predict": n_predict}
+        self.vim = LlamaVim(url, self.screen.show, **more)
+        self._path, self._text = "", Text("")
+
+    async def open(self, path: str, text: str, cursor: Place) -> None:
+        if path != self._path or text != str(self._text):
+            self.vim.open(path, text, cursor)
+        self._path, self._text = path, Text(text)
+
+    def press(self, key: Key) -> None:
+        self._text.apply(key.start, key.end, key.text)
+        self.vim.press(key)
+
+    async def save(self) -> None:
+        self.vim.save()
+
+
+async def play(segment: Segment, editor: Editor, speed: float) -> None:
+    """Type a segment, `speed` times as fast as it was recorded, and look at the end of it."""
+    await editor.open(segment.path, segment.before, segment.keys[0].start)
+    began = time.perf_counter()
+    for key in segment.keys:
+        wait = key.at / speed - (time.perf_counter() - began)
+        await asyncio.sleep(max(0.0, wait))
+        if key.typed:
+            editor.screen.press(key)
+        editor.press(key)
+    await asyncio.sleep(_TAIL_SECONDS)
+    await editor.save()
+
+
+@dataclass
+class Usage:
+    """What a process and its children spent."""
+
+    cpu_seconds: float = 0.0
+    peak_bytes: int = 0
+
+
+@contextlib.contextmanager
+def metered(pid: int) -> Iterator[Usage]:
+    """Watches a process tree: CPU seconds from here on, and the most memory at any time."""
+    usage, stop = Usage(), threading.Event()
+    seen: dict[int, float] = _cpu(pid)
+    first = sum(seen.values())
+
+    def watch() -> None:
+        while not stop.wait(_SAMPLE_SECONDS):
+            seen.update(_cpu(pid))
+            usage.peak_bytes = max(usage.peak_bytes, _memory(pid))
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield usage
+    finally:
+        stop.set()
+        thread.join()
+        seen.update(_cpu(pid))
+        usage.cpu_seconds = sum(seen.values()) - first
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    return []
+
+
+def _cpu(pid: int) -> dict[int, float]:
+    found = {}
+    for process in _tree(pid):
+        with contextlib.suppress(psutil.Error):
+            times = process.cpu_times()
+            found[process.pid] = times.user + times.system
+    return found
+
+
+def _memory(pid: int) -> int:
+    total = 0
+    for process in _tree(pid):
+        with contextlib.suppress(psutil.Error):
+            total += process.memory_info().rss
+    return total
