@@ -23,7 +23,8 @@ from neuralforge_server.client_link import ClientLink
 from neuralforge_server.completion.waiting import Suggestion
 from neuralforge_server.documents import Change, Document
 from neuralforge_server.engine.supervisor import Notice
-from neuralforge_server.host import EngineHost, engine_options
+from neuralforge_server.engine_life import EngineLife
+from neuralforge_server.host import EngineHost
 from neuralforge_server.learning.consent import Consent
 from neuralforge_server.learning.learner import Learner
 from neuralforge_server.learning.repositories import head_folders
@@ -63,6 +64,7 @@ class App(DocumentListener):
         self.writer: SessionWriter | None = None
         self.learner: Learner | None = None
         self.consent: Consent | None = None
+        self.life: EngineLife | None = None
         self.begun = asyncio.Event()
         """Set once the settings are known and everything is started."""
         self._ended = False
@@ -88,7 +90,8 @@ class App(DocumentListener):
         except NeuralForgeError as error:
             self.link.show(Notice("warning", f"{error}; the default profile is used"))
         self.host.service.asking.use(self.settings)
-        self.spawn(self._load())
+        self.life = EngineLife(self.host, self.link, self.spawn, self.options.base)
+        self.spawn(self.life.follow(self.settings))
         self._begin_remembering()
         self._begin_watching()
         for document in list(self.documents.values()):
@@ -105,8 +108,8 @@ class App(DocumentListener):
         if self.learner is not None:
             self.learner.settings = settings.learning
             self.learner.wake()
-        if settings.engine.restarts(before.engine):
-            await self._restart_engine()
+        assert self.life is not None
+        await self.life.follow(settings)
         if (settings.log, settings.profile) != (before.log, before.profile):
             self.link.show(
                 Notice("info", "Settings of the log and the profile hold from the next start on.")
@@ -147,33 +150,6 @@ class App(DocumentListener):
         for problem in problems:
             self.link.show(Notice("warning", f"{problem}."))
         return settings
-
-    async def _load(self) -> None:
-        """Load the base if the settings name another one, and put the stack in force."""
-        await self._restart_engine(reload=False)
-        bar = await progress.begin(self.link.server, "Loading the base")
-        try:
-            info = await self.host.loading
-            bar.report(50, info.name)
-            await self.host.follow()
-            bar.report(100)
-        except NeuralForgeError as error:
-            self.host.service.open()
-            self.link.show(Notice("error", str(error)))
-        finally:
-            bar.end()
-
-    async def _restart_engine(self, *, reload: bool = True) -> None:
-        try:
-            base = self.options.base
-            options = await asyncio.to_thread(
-                engine_options, self.settings.engine, base, self.host.home
-            )
-            await self.host.restart(options)
-            if reload:
-                await self._load()
-        except NeuralForgeError as error:
-            self.link.show(Notice("error", f"{error}. The base is left as it was."))
 
     def _begin_remembering(self) -> None:
         home, log = self.host.home, self.settings.log
@@ -261,6 +237,8 @@ class App(DocumentListener):
     def changed(self, document: Document, change: Change) -> None:
         """Follow an edit."""
         self.host.service.on_change(document, change)
+        if self.life is not None:
+            self.life.used()
         if self.learner is not None and not document.left_alone:
             self.learner.typed()
         if self.writer is not None:

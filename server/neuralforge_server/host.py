@@ -7,10 +7,11 @@ changes neither the engine nor the file that other servers watch. Knows no LSP.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from neuralforge_adapters.base import Base, open_base
+from neuralforge_adapters.convert import check_adapter
 from neuralforge_adapters.errors import AdapterError, NeuralForgeError
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.stack import (
@@ -24,6 +25,9 @@ from neuralforge_adapters.stack import (
 )
 from neuralforge_adapters.store import AdapterStore
 from neuralforge_server.completion.service import CompletionService
+from neuralforge_server.context.places import memory_folder
+from neuralforge_server.document_stacks import DocumentStacks
+from neuralforge_server.documents import Document
 from neuralforge_server.engine.process import default_threads
 from neuralforge_server.engine.protocol import EngineInfo
 from neuralforge_server.engine.supervisor import EngineOptions, EngineSupervisor, Notice
@@ -31,15 +35,27 @@ from neuralforge_server.errors import EngineError
 from neuralforge_server.settings import EngineSettings
 
 
-def engine_options(settings: EngineSettings, base: Path | None, home: Home) -> EngineOptions:
+def engine_options(
+    settings: EngineSettings, base: Path | None, home: Home, workspace: Path | None = None
+) -> EngineOptions:
     """What to load: `base` from the command line before the setting before the embedded one.
+
+    `workspace`: the folder whose part of the fast memory is used.
 
     Raises:
         BaseFileError: there is no such base.
     """
     path = base or (Path(settings.base).expanduser() if settings.base else None)
     opened: Base = open_base(path, home)
-    return EngineOptions(opened, settings.context_tokens, settings.threads or default_threads())
+    memory = "" if workspace is None else str(memory_folder(home, opened.digest, workspace))
+    return EngineOptions(
+        opened,
+        settings.context_tokens,
+        settings.threads or default_threads(),
+        settings.gpu_layers,
+        settings.batch,
+        memory,
+    )
 
 
 class EngineHost:
@@ -59,13 +75,24 @@ class EngineHost:
         self._proven = options
         """What a restart goes back to where the new options cannot be served."""
         self.service = CompletionService(self.engine)
-        self.loading = self._load()
+        self.service.asking.stack_of = self._stack_of
+        self.loading: asyncio.Task[EngineInfo] | None = None
+        """The newest loading of a base; None while there is to be none in memory."""
+        self.on_ready: Callable[[], None] = lambda: None
+        """Called whenever a base was loaded."""
+        self.stacks = DocumentStacks({})
+        self.engine.prepare()
 
     def _supervisor(self, options: EngineOptions) -> EngineSupervisor:
-        return EngineSupervisor(options, self.home, lambda notice: self.notify(notice))
+        engine = EngineSupervisor(options, self.home, lambda notice: self.notify(notice))
+        engine.on_ready = lambda: self.on_ready()
+        return engine
 
-    def _load(self) -> asyncio.Task[EngineInfo]:
-        return asyncio.get_running_loop().create_task(self._start())
+    def load(self) -> asyncio.Task[EngineInfo]:
+        """Load the base, unless that has happened or goes on; nobody's cancel stops it."""
+        if self.loading is None:
+            self.loading = asyncio.get_running_loop().create_task(self._start())
+        return self.loading
 
     async def _start(self) -> EngineInfo:
         """Start the engine; where it cannot be, the one that was served before it."""
@@ -146,17 +173,19 @@ class EngineHost:
                 await self._serve(before)
                 raise
 
-    async def restart(self, options: EngineOptions) -> None:
-        """Another base or context: a new engine in place of the old one.
+    async def use(self, options: EngineOptions) -> None:
+        """Another base or context: a new engine in place of the old one, once it is loaded.
 
-        Where it cannot be loaded, `loading` tells the user and starts the old one again.
+        Where it cannot be loaded, `load` tells the user and starts the old one again.
         """
         if options == self.engine.options:
             return
         async with self._lock:
-            self.loading.cancel()
+            if self.loading is None:
+                self.engine.options = options
+                return
+            self._cancel_loading()
             await self._replace(options)
-            self.loading = self._load()
 
     async def _replace(self, options: EngineOptions) -> None:
         self.service.hold()
@@ -165,18 +194,44 @@ class EngineHost:
         self.service.replace_engine(self.engine)
         self._has_served = False
 
+    def _cancel_loading(self) -> None:
+        loading, self.loading = self.loading, None
+        if loading is not None:
+            loading.cancel()
+
     async def stop(self) -> None:
-        """End the engine."""
+        """End the engine, so that no base is in memory until `load`."""
         self.service.hold()
-        self.loading.cancel()
+        self._cancel_loading()
         await self.engine.stop()
+
+    async def use_stacks(self, stacks: Mapping[str, Sequence[str]]) -> None:
+        """Put the stacks of some files' own in force besides the shared one."""
+        async with self._lock:
+            self.stacks = DocumentStacks(stacks)
+            await self._serve_beside()
+
+    async def _serve_beside(self) -> None:
+        if not self.stacks.wanted:
+            return
+        problems = await asyncio.to_thread(
+            self.stacks.resolve, self.store, self.engine.options.base.digest
+        )
+        for problem in problems:
+            self.notify(Notice("warning", problem))
+        if self.loading is not None:
+            await self.engine.serve_beside(self.stacks.resolved)
+
+    def _stack_of(self, document: Document) -> ResolvedStack | None:
+        return self.stacks.of(document.language, document.path)
 
     async def _serve(self, entries: Entries) -> None:
         """Put entries in force in the engine; requests wait meanwhile."""
         try:
             await self._put_in_force(await asyncio.to_thread(self._resolve, entries))
+            await self._serve_beside()
         finally:
-            self.service.open()
+            self._open()
 
     async def _put_in_force(self, stack: ResolvedStack) -> None:
         try:
@@ -184,13 +239,26 @@ class EngineHost:
                 await self._swap(stack)
             self._has_served = True
         finally:
+            self._open()
+
+    def _open(self) -> None:
+        """Let requests be served, if there is a base to serve them with."""
+        if self.loading is not None:
             self.service.open()
 
     async def _swap(self, stack: ResolvedStack) -> None:
+        if self.loading is None:
+            await asyncio.to_thread(self._check, stack)
+            self.engine.stack = stack  # the next engine starts with it
+            return
         if self.engine.state == "failed":
             raise EngineError("the engine is not running; see `neuralforge doctor`")
         self.service.hold()
         await self.engine.set_stack(stack)
+
+    def _check(self, stack: ResolvedStack) -> None:
+        for adapter in stack.adapters:
+            check_adapter(adapter.path, self.engine.options.base.digest)
 
     def _resolve(self, entries: Entries) -> ResolvedStack:
         return resolve(self._joined(entries), self.store, self.engine.options.base.digest)

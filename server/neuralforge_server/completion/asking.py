@@ -7,16 +7,16 @@ no engine; where surroundings and stacks come from is told by whoever owns them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from neuralforge_adapters.fim import Window
 from neuralforge_adapters.stack import ResolvedStack
 from neuralforge_server.completion.cache import Key
+from neuralforge_server.completion.extent import Place, look, rules_at
 from neuralforge_server.completion.spot import Spot
-from neuralforge_server.documents import Document
+from neuralforge_server.documents import Document, Position
 from neuralforge_server.engine.protocol import CompleteRequest, Surroundings, WarmRequest
-from neuralforge_server.engine.stopping import StopRules
 from neuralforge_server.engine.supervisor import EngineSupervisor
 from neuralforge_server.settings import CompletionSettings, Settings
 
@@ -30,6 +30,7 @@ class Asking:
         """What a document's requests show of other files."""
         self.stack_of: Callable[[Document], ResolvedStack | None] = lambda _: None
         """The stack of a document that has one of its own."""
+        self._looked: tuple[tuple[str, int, int, Position], Place] | None = None
         self.use(settings)
 
     def use(self, settings: Settings) -> None:
@@ -54,16 +55,23 @@ class Asking:
             engine.options.base.digest, engine.stack if stack is None else stack, self._digest
         )
 
+    def place(self, document: Document, position: Position) -> Place:
+        """What stands around a position of the document as it is now."""
+        asked = (document.uri, document.version, document.length, position)
+        if self._looked is None or self._looked[0] != asked:
+            self._looked = asked, look(document.lines, document.language, position)
+        return self._looked[1]
+
     def complete(
-        self, spot: Spot, lines: Sequence[str], key: Key, candidates: int, background: bool
+        self, spot: Spot, place: Place, key: Key, candidates: int, background: bool
     ) -> CompleteRequest:
-        """The request at `spot` in a document with these lines."""
+        """The request at `spot`, with what stands around it there."""
         return CompleteRequest(
             spot.prefix,
             spot.suffix,
             around=self.around(spot.document),
             max_tokens=self.completion.max_tokens,
-            rules=StopRules(max_lines=1),
+            rules=rules_at(place, self.completion.max_lines),
             deadline_ms=float(self.completion.deadline_ms),
             memory=self.memory,
             candidates=candidates,

@@ -129,12 +129,16 @@ class Run:
         """Whether it ended by itself, or with as much as was wanted."""
         return result.stop != "cancelled" or self._kept is not None
 
+    def is_unfinished(self, result: Completion) -> bool:
+        """Whether a limit of time or tokens ended it in the middle of a line."""
+        return self._kept is None and result.stop in ("deadline", "length")
+
     def made(self, result: Completion) -> list[Made]:
         """Its finished texts, likeliest first."""
         texts = dict.fromkeys([result.text[: self._kept], *result.others])
         ids = [self._id, *(_new_id() for _ in result.others)]
         return [
-            Made(self.origin, self.key, text, name, self.candidates, self)
+            Made(self.origin, self.key, text, name, self, self.is_unfinished(result))
             for text, name in zip(texts, ids, strict=False)
         ]
 
@@ -148,9 +152,14 @@ class Made:
     text: str
     id: str
     """Names its suggestion, of which the rest may be shown many times."""
-    candidates: int
-    """How many were asked for together."""
     run: Run
+    unfinished: bool
+    """Whether a limit of time or tokens ended it."""
+
+    @property
+    def candidates(self) -> int:
+        """How many were asked for together."""
+        return self.run.candidates
 
     def use_at(self, spot: Spot) -> Use | None:
         """How it is used at `spot`; None where it does not fit, or is used up."""

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from neuralforge_server.completion.asking import Asking
 from neuralforge_server.completion.cache import Cost, Key, Made, Run, SuggestionCache, Use
 from neuralforge_server.completion.counts import Counts
+from neuralforge_server.completion.extent import Place, look
 from neuralforge_server.completion.filter import Shaped, shape
 from neuralforge_server.completion.pace import Pace
 from neuralforge_server.completion.prefetch import Prefetch, Target
@@ -26,9 +27,6 @@ from neuralforge_server.engine.supervisor import EngineSupervisor
 from neuralforge_server.errors import EngineError
 from neuralforge_server.settings import Settings
 
-_LINES_BELOW = 5
-"""Lines in which the next one that is not blank is looked for."""
-
 
 class CompletionService:
     """Answers the completion requests of one server; closed until `open` is called."""
@@ -38,6 +36,8 @@ class CompletionService:
         self.asking = Asking(Settings())
         self.pace = Pace()
         self.counts = Counts()
+        self.on_closed: Callable[[], None] = lambda: None
+        """Called by a request that meets a closed service."""
         self._opened = False
         self._waiting: dict[str, Waiting] = {}
         self._running: dict[str, Run] = {}
@@ -83,6 +83,8 @@ class CompletionService:
         try:
             if self._opened:
                 self._serve(waiting)
+            else:
+                self.on_closed()
             return await waiting.answer
         except asyncio.CancelledError:
             if self._waiting.get(uri) is waiting:
@@ -192,7 +194,8 @@ class CompletionService:
         spot, document = waiting.spot, waiting.spot.document
         self._stop(document.uri)
         self._ahead.stop()
-        run = self._run(spot, document.lines, self._wanted(waiting), background=False)
+        place = self.asking.place(document, spot.position)
+        run = self._run(spot, place, self._wanted(waiting), background=False)
         if run is None:
             waiting.resolve([])
             return
@@ -205,16 +208,15 @@ class CompletionService:
         key = self.asking.key(spot.document, self.engine)
         if not self._opened or self._running or self._cache.holds(spot, key):
             return None
-        return self._run(spot, lines, 1, background=True)
+        place = look(lines, spot.document.language, spot.position)
+        return self._run(spot, place, 1, background=True)
 
-    def _run(
-        self, spot: Spot, lines: Sequence[str], candidates: int, *, background: bool
-    ) -> Run | None:
+    def _run(self, spot: Spot, place: Place, candidates: int, *, background: bool) -> Run | None:
         engine = self.engine
         if engine.state not in ("starting", "ready"):
             return None
         key = self.asking.key(spot.document, engine)
-        request = self.asking.complete(spot, lines, key, candidates, background)
+        request = self.asking.complete(spot, place, key, candidates, background)
         run = Run(spot, key, engine.generate(request), candidates, background)
         self.counts.started(background)
         run.generation.on_text(lambda _: self._look(run))
@@ -296,7 +298,7 @@ class CompletionService:
 
     def _suggestion(self, waiting: Waiting, made: Made, cost: Cost) -> Suggestion | None:
         rest = waiting.use.rest(made.text)
-        shaped = rest and self._shape(waiting.spot.document, waiting.position, rest)
+        shaped = rest and self._shape(waiting, made, rest)
         if not shaped:
             return None
         return Suggestion(
@@ -313,17 +315,10 @@ class CompletionService:
             engine_ms=waiting.engine_ms(cost.milliseconds),
         )
 
-    def _shape(self, document: Document, position: Position, text: str) -> Shaped | None:
-        lines, below = document.lines, position.line + 1
-        line = lines[position.line].rstrip("\r\n") if position.line < len(lines) else ""
-        following = (t for t in lines[below : below + _LINES_BELOW] if t.strip())
-        return shape(
-            text,
-            line[: position.character],
-            line[position.character :],
-            next(following, ""),
-            self.asking.completion.max_lines,
-        )
+    def _shape(self, waiting: Waiting, made: Made, rest: str) -> Shaped | None:
+        place = self.asking.place(waiting.spot.document, waiting.position)
+        lines = self.asking.completion.max_lines
+        return shape(rest, "", "", max_lines=lines, place=place, unfinished=made.unfinished)
 
     def _answer(self, waiting: Waiting, suggestions: list[Suggestion]) -> None:
         """Give the suggestions, and look ahead to what comes after the first."""

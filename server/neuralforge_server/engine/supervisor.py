@@ -13,7 +13,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,7 +27,9 @@ from neuralforge_server.engine.protocol import (
     Completion,
     EngineInfo,
     LoadRequest,
+    RememberRequest,
     Request,
+    WarmRequest,
     encode_cancel,
     encode_request,
     stack_request,
@@ -51,6 +53,12 @@ class EngineOptions:
     context: int
     """Tokens of the KV cache."""
     threads: int
+    gpu_layers: int = 0
+    """Layers for the GPU; -1 for all."""
+    batch: int = 256
+    """Tokens evaluated by one call."""
+    memory: str = ""
+    """Folder of the fast memory's segments; empty for none."""
 
 
 @dataclass(frozen=True)
@@ -119,11 +127,15 @@ class EngineSupervisor:
         self.info: EngineInfo | None = None
         self.stack = ResolvedStack()
         self.restarts = 0
+        self.on_ready: Callable[[], None] = lambda: None
+        """Called whenever an engine has loaded the base: it knows nothing else yet."""
         self._home = home
         self._notify = notify
         self._ids = itertools.count(1)
         self._pending: dict[int, Callable[[Message], None]] = {}
         self._process: EngineProcess | None = None
+        self._launches = 0
+        self._beside: tuple[ResolvedStack, ...] = ()
         self._changing: ResolvedStack | None = None
         self._stack_lock = asyncio.Lock()
         self._crashes: deque[float] = deque(maxlen=_MAX_CRASHES)
@@ -135,13 +147,23 @@ class EngineSupervisor:
         """The engine's process id; None while there is no process."""
         return None if self._process is None else self._process.pid
 
+    def prepare(self) -> None:
+        """Start the process without a base, so that it is there when the base is known."""
+        if self._process is None:
+            loop = self._loop = asyncio.get_running_loop()
+            self._launches += 1
+            number = self._launches
+            self._process = EngineProcess(
+                lambda message: _call(loop, self._on_message, message),
+                lambda code: _call(loop, self._on_exit, number, code),
+            )
+
     async def start(self) -> EngineInfo:
-        """Load the base.
+        """Load the base; also again after `stop`, with the stacks of before.
 
         Raises:
             EngineError: it cannot be loaded, or was set aside; `state` is then "failed".
         """
-        self._loop = asyncio.get_running_loop()
         self.state = "starting"
         try:
             self._refuse_set_aside(self.options.base.digest, str(self.options.base.path))
@@ -149,7 +171,7 @@ class EngineSupervisor:
         except (EngineError, AdapterError) as error:
             self.state = "failed"
             raise EngineError(str(error)) from error
-        self.state = "ready"
+        self._is_ready()
         return self.info
 
     async def set_stack(self, stack: ResolvedStack) -> None:
@@ -171,6 +193,31 @@ class EngineSupervisor:
             finally:
                 self._changing = None
 
+    async def serve_beside(self, stacks: Sequence[ResolvedStack]) -> None:
+        """Have these stacks at hand besides the one in force, for requests that name them.
+
+        Raises:
+            AdapterError: one of their files cannot be served; those before it are at hand.
+            EngineError: there is no engine, or it died of one.
+        """
+        async with self._stack_lock:
+            self._beside = ()
+            for stack in stacks:
+                for adapter in stack.adapters:
+                    self._refuse_set_aside(adapter.digest, adapter.reference)
+                self._changing = stack
+                try:
+                    await self._ask(stack_request(stack))
+                    self._beside += (stack,)
+                    await self._ask(stack_request(self.stack))  # the one for requests without any
+                finally:
+                    self._changing = None
+
+    def tell(self, request: WarmRequest | RememberRequest) -> None:
+        """Pass on what nobody waits for; it is lost while there is no engine."""
+        if self.state == "ready":
+            self._ask(request)
+
     def generate(self, request: CompleteRequest) -> Generation:
         """Start a completion; while the base still loads it waits its turn in the pipe."""
         request_id = next(self._ids)
@@ -189,27 +236,27 @@ class EngineSupervisor:
         return generation
 
     async def stop(self) -> None:
-        """End the engine process."""
+        """End the engine process; `start` brings it back with the same stacks."""
         self.state = "stopped"
         process, self._process = self._process, None
+        self._fail_pending("the engine was stopped")
         if process is not None:
             await asyncio.to_thread(process.close)
 
     async def _launch(self) -> EngineInfo:
         """Start a process, load the base and put the last working stack in force."""
-        loop, number = self._loop, self.restarts
-        self._process = EngineProcess(
-            lambda message: _call(loop, self._on_message, message),
-            lambda code: _call(loop, self._on_exit, number, code),
-        )
-        base = self.options.base
-        load = LoadRequest(str(base.path), base.digest, self.options.context, self.options.threads)
-        loaded = self._ask(load)
-        stacked = self._ask(stack_request(self.stack)) if self.stack.adapters else None
+        self.prepare()
+        loaded = self._ask(_load_request(self.options))
+        stacks = (*self._beside, self.stack) if self._beside or self.stack.adapters else ()
+        stacked = [self._ask(stack_request(stack)) for stack in stacks]
         info = EngineInfo(**await loaded)
-        if stacked is not None:
-            await stacked
+        for answer in stacked:
+            await answer
         return info
+
+    def _is_ready(self) -> None:
+        self.state = "ready"
+        self.on_ready()
 
     def _ask(self, request: Request) -> asyncio.Future[dict[str, Any]]:
         """Send at once, so that the order of calls is the order of work; the reply comes later."""
@@ -244,17 +291,23 @@ class EngineSupervisor:
             receiver(message)
 
     def _on_exit(self, number: int, code: int) -> None:
-        if self.state in ("stopped", "failed") or number != self.restarts:
+        if number != self._launches:
+            return
+        if self.state in ("stopped", "failed"):
+            self._process = None
             return
         loading, culprit = self.state == "starting", self._changing
         self._process = None
-        waiting, self._pending = self._pending, {}
-        for receive in waiting.values():
-            receive({"error": f"the engine process ended (status {code})"})
+        self._fail_pending(f"the engine process ended (status {code})")
         if loading and is_crash(code):
             self._blame_base(code)
         elif not loading:
             self._recovery = self._loop.create_task(self._recover(culprit, code))
+
+    def _fail_pending(self, reason: str) -> None:
+        waiting, self._pending = self._pending, {}
+        for receive in waiting.values():
+            receive({"error": reason})
 
     async def _recover(self, culprit: ResolvedStack | None, code: int) -> None:
         """Bring the engine back with the last stack that worked."""
@@ -271,7 +324,7 @@ class EngineSupervisor:
             return
         try:
             self.info = await self._launch()
-            self.state = "ready"
+            self._is_ready()
         except (EngineError, AdapterError) as error:
             if self.state == "restarting" and self._process is not None:
                 self.state = "failed"
@@ -322,6 +375,18 @@ class EngineSupervisor:
             raise AdapterError(
                 f"{name} killed an engine before and was set aside; replace it, or delete {note}"
             )
+
+
+def _load_request(options: EngineOptions) -> LoadRequest:
+    return LoadRequest(
+        str(options.base.path),
+        options.base.digest,
+        options.context,
+        options.threads,
+        options.gpu_layers,
+        options.batch,
+        options.memory,
+    )
 
 
 def is_crash(code: int) -> bool:
