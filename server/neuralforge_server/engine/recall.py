@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from neuralforge_server.memory.blend import Distribution, distribution, mixed
+from neuralforge_server.memory.blend import Evidence, mixed, weigh
 from neuralforge_server.memory.evidence import (
     Alive,
     LivePlaces,
@@ -87,7 +87,7 @@ class Recall:
         self._own = OwnPlace.at(after, self._ends_line)
         self._live = self._documents.joined()
         self._segments = self._chosen()
-        self._known: dict[int, Distribution | None] = {}
+        self._known: dict[int, Evidence | None] = {}
 
     def extend(self, token: int) -> None:
         """One more token was chosen."""
@@ -108,30 +108,35 @@ class Recall:
             return logits
         length = len(self._context)
         if length not in self._known:
-            found = [level for source in self._sources() for level in source.levels(self._own)]
-            self._known[length] = distribution(found, self._vocabulary.size)
-        memory = self._known[length]
-        return logits if memory is None else mixed(logits, memory, scale)
+            self._known[length] = self._evidence()
+        evidence = self._known[length]
+        return logits if evidence is None else mixed(logits, evidence, scale)
 
     def draft(self, limit: int) -> list[int]:
         """Up to `limit` tokens that followed the longest match; none where it is short."""
         if limit <= 0 or not self._context:
             return []
         best: tuple[int, list[int]] = (_LEAST_DRAFT_MATCH - 1, [])
-        for source in self._sources():
+        sources: list[LivePlaces | SegmentPlaces] = [*self._near(), *self._stored()]
+        for source in sources:  # of equal matches, the nearest counts
             if source.longest > best[0]:
                 best = max(best, source.ahead(self._own, limit), key=lambda found: found[0])
         return [token for token in best[1] if token < self._vocabulary.size]
 
-    def _sources(self) -> list[LivePlaces | SegmentPlaces]:
-        """The nearest first: of equal matches in a draft, theirs counts."""
+    def _evidence(self) -> Evidence | None:
+        stored, near = (
+            [level for source in sources for level in source.levels(self._own)]
+            for sources in (self._stored(), self._near())
+        )
+        return weigh(stored, near, self._vocabulary.size)
+
+    def _near(self) -> list[LivePlaces]:
         context = self._context[-DEPTH:]
-        found: list[LivePlaces | SegmentPlaces] = [
-            self._live.places(context),
-            self._prompt.places(context),
-        ]
-        found += [SegmentPlaces(segment, alive, context) for segment, alive in self._segments]
-        return found
+        return [self._live.places(context), self._prompt.places(context)]
+
+    def _stored(self) -> list[SegmentPlaces]:
+        context = self._context[-DEPTH:]
+        return [SegmentPlaces(segment, alive, context) for segment, alive in self._segments]
 
     def _chosen(self) -> list[tuple[Segment, Alive | None]]:
         if self._index is None:

@@ -1,8 +1,11 @@
-"""From places that match to a distribution over the next token, and how far to trust it.
+"""Mixes how a context went on elsewhere into the model's distribution over the next token.
 
-Algorithm: an unbounded n-gram model (Liu et al. 2024, infini-gram) whose longer matches are
-interpolated with the shorter ones below them by counts (Witten & Bell 1991), and mixed into the
-model's distribution by match length and count. Pure; knows no file and no tokenizer.
+Algorithm: an unbounded n-gram model (Liu et al. 2024, infini-gram) interpolated as Jelinek and
+Mercer (1980) do, with the model at the bottom: p ← (1 − λ) p + λ · share, from the shortest match
+to the longest, first over what is stored, then over what is near (open documents, prompt). λ
+depends on the length and the kind of source. That form is calibrated by likelihood alone, is
+indifferent to a text that is found twice, and is linear in the model's distribution.
+Pure; knows no file and no tokenizer.
 """
 
 from __future__ import annotations
@@ -16,83 +19,81 @@ import numpy.typing as npt
 
 from neuralforge_server.memory.evidence import LENGTHS, Level
 
-_BACK_OFF = 0.5
-"""Places of a shorter match that count as much as one of the length above it."""
-_OFFSET = -1.2
-_PER_LENGTH = 0.6
-_PER_COUNT = 0.15
+STORED = (-2.17, 0.30)
+NEAR = (-2.22, 0.32)
+"""(offset, per doubling of the length) of λ's log-odds, fitted by likelihood; see the lab log."""
+
+_MOST = 0.999
 
 Logits = npt.NDArray[np.float32]
+Numbers = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Distribution:
-    """Tokens that came next elsewhere, their probabilities (summing to 1), and `trust` in them:
-    the share of the mixture that they are to have, in 0 … 1."""
+class Evidence:
+    """Which tokens came next elsewhere, and how often, step by step of the interpolation."""
 
     tokens: npt.NDArray[np.intp]
-    probabilities: npt.NDArray[np.float64]
-    trust: float
+    """The candidates, rising."""
+    shares: Numbers
+    """Of each step (rows) and candidate (columns); a row sums to 1."""
+    trusts: Numbers
+    """λ of each step."""
 
 
-def distribution(found: Sequence[Level], vocabulary: int) -> Distribution | None:
-    """What `found`, of any sources in any order, says of the next token; None where it is empty.
+def weigh(stored: Sequence[Level], near: Sequence[Level], vocabulary: int) -> Evidence | None:
+    """The evidence in what was found, in any order; None where there is none.
 
-    Tokens outside the `vocabulary` (a damaged file holds such) do not count.
+    Tokens outside the `vocabulary` (a damaged file may hold such) do not count.
     """
-    levels = [(level, level.tokens[level.tokens < vocabulary]) for level in found]
-    levels = [(level, tokens) for level, tokens in levels if len(tokens)]
-    if not levels:
-        return None
-    candidates, columns = np.unique(
-        np.concatenate([tokens for _, tokens in levels]), return_inverse=True
+    steps = [(_STEPS[0][level.length], level) for level in stored]
+    steps += [(_STEPS[1][level.length], level) for level in near]
+    numbers = np.repeat([step for step, _ in steps], [len(level.tokens) for _, level in steps])
+    weights = np.repeat(
+        [level.places / len(level.tokens) for _, level in steps],
+        [len(level.tokens) for _, level in steps],
     )
-    counts = _counts(levels, columns, len(candidates))
-    probabilities = np.zeros(len(candidates))
-    for row in counts:
-        total = row.sum()
-        if total > 0:
-            kept = _BACK_OFF if probabilities.any() else 0.0
-            probabilities = (row + kept * probabilities) / (total + kept)
-    longest = max(level.length for level, _ in levels)
-    places = float(counts[LENGTHS.index(longest)].sum())
-    return Distribution(candidates, probabilities, _trust(longest, places))
+    if not len(numbers):
+        return None
+    tokens = np.concatenate([level.tokens for _, level in steps])
+    known = tokens < vocabulary
+    candidates, columns = np.unique(tokens[known], return_inverse=True)
+    rows, width = len(_TRUSTS), len(candidates)
+    cells = numbers[known] * width + columns
+    counts = np.bincount(cells, weights[known], rows * width).reshape(rows, width)
+    totals = counts.sum(axis=1)
+    present = totals > 0
+    if not present.any():
+        return None
+    return Evidence(candidates, counts[present] / totals[present, None], _TRUSTS[present])
 
 
-def mixed(logits: Logits, memory: Distribution, scale: float) -> Logits:
-    """Logits of (1 − λ) · softmax(`logits`) + λ · `memory`, with λ = `scale` · trust, below 1.
+def mixed(logits: Logits, evidence: Evidence, scale: float) -> Logits:
+    """Logits of the interpolation, every λ multiplied by `scale`.
 
-    Only the memory's tokens change: the others keep their logits, to which the sum is scaled.
+    Only the evidence's tokens change: the others keep their logits, to which the sum is scaled.
     """
-    share = min(scale * memory.trust, 0.999)
+    mass, left = np.zeros(len(evidence.tokens)), 1.0
+    trusts = np.minimum(scale * evidence.trusts, _MOST)
+    for share, trust in zip(evidence.shares, trusts, strict=True):
+        mass = (1 - trust) * mass + trust * share
+        left *= 1 - trust
     top = float(logits.max())
     total = float(np.exp(logits - top).sum())
-    own = np.exp(logits[memory.tokens] - top) / total
-    raised = own + share / (1 - share) * memory.probabilities
+    own = np.exp(logits[evidence.tokens] - top) / total
     result = logits.copy()
     with np.errstate(divide="ignore"):
-        result[memory.tokens] = np.log(raised) + math.log(total) + top
+        result[evidence.tokens] = np.log(own + mass / left) + math.log(total) + top
     return result
 
 
-def _counts(
-    levels: Sequence[tuple[Level, npt.NDArray[np.intp]]],
-    columns: npt.NDArray[np.intp],
-    width: int,
-) -> npt.NDArray[np.float64]:
-    """Places by length (of `LENGTHS`, shortest first) and candidate."""
-    rows = np.repeat(
-        [LENGTHS.index(level.length) for level, _ in levels], [len(t) for _, t in levels]
-    )
-    weights = np.repeat(
-        [level.places / len(level.tokens) for level, _ in levels], [len(t) for _, t in levels]
-    )
-    flat: npt.NDArray[np.float64] = np.bincount(
-        rows * width + columns, weights, len(LENGTHS) * width
-    ).astype(np.float64)
-    return flat.reshape(len(LENGTHS), width)
+def _trusts() -> Numbers:
+    doublings = np.log2(LENGTHS)
+    odds = [offset + slope * doublings for offset, slope in (STORED, NEAR)]
+    return np.asarray(1 / (1 + np.exp(-np.concatenate(odds))))
 
 
-def _trust(longest: int, places: float) -> float:
-    score = _OFFSET + _PER_LENGTH * math.log2(longest) + _PER_COUNT * math.log2(places)
-    return 1 / (1 + math.exp(-score))
+_TRUSTS = _trusts()
+_STEPS = [
+    {length: first + number for number, length in enumerate(LENGTHS)} for first in (0, len(LENGTHS))
+]
