@@ -106,14 +106,12 @@ def _cut(text: str, seed: int) -> Sample:
 
 def _served_prompt(engine: Any, sample: Sample, room: int) -> list[int]:
     """The engine's own prompt, built by its own code, without a model."""
-    from types import SimpleNamespace
-
-    from neuralforge_server.engine.llama import LlamaEngine
+    from neuralforge_server.engine.prompt import Prompts
+    from neuralforge_server.engine.protocol import Surroundings
 
     prefix, suffix = Window().cut_text(sample.prefix, sample.suffix)
-    shell = SimpleNamespace(_order="suffix-first", _vocabulary=engine)
-    shell.info = SimpleNamespace(context=room)
-    return LlamaEngine._prompt(shell, heal(prefix)[0], suffix, 0)  # type: ignore[arg-type]
+    prompts = Prompts(engine, "suffix-first", room)
+    return prompts.make(heal(prefix)[0], suffix, Surroundings(), 0).tokens
 
 
 @pytest.mark.parametrize("seed", range(25))

@@ -55,7 +55,7 @@ def _agreement(
     engine.set_stack([(str(adapter), 1.0)], "stack")
     same, divergence = [], []
     for prompt, wanted in zip(prompts, expected, strict=True):
-        got = torch.from_numpy(engine._evaluate(prompt).copy()).log_softmax(-1)
+        got = torch.from_numpy(engine.logits(prompt)).log_softmax(-1)
         same.append(int(got.argmax()) == int(wanted.argmax()))
         divergence.append(float((wanted.exp() * (wanted - got)).sum()))
     return Agreement(float(np.mean(same)), float(np.mean(divergence)))
@@ -94,7 +94,7 @@ def test_without_the_adapter_they_do_not_agree(
     """The adapter changes enough for the other tests to mean something."""
     engine = LlamaEngine(LoadRequest(str(shared_base.path), shared_base.digest, 256, 2), StopFlag())
     same = [
-        int(engine._evaluate(prompt).argmax()) == int(wanted.argmax())
+        int(engine.logits(prompt).argmax()) == int(wanted.argmax())
         for prompt, wanted in zip(prompts, torch_logs, strict=True)
     ]
     assert np.mean(same) < 0.95

@@ -1,4 +1,4 @@
-"""The engine process: reads requests from stdin, computes them in turn, answers on stdout.
+"""The engine process: reads requests from stdin, computes the most urgent, answers on stdout.
 
 Invariant: it never outlives its parent. The thread that reads stdin ends the process at its end,
 even in the middle of a computation. Started as `python -P -m neuralforge_server.engine`.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import queue
 import signal
 import sys
 import threading
@@ -18,18 +17,19 @@ from typing import Any, BinaryIO
 import llama_cpp
 
 from neuralforge_adapters.errors import AdapterError, NeuralForgeError
+from neuralforge_server.engine.inbox import Inbox
 from neuralforge_server.engine.llama import LlamaEngine
 from neuralforge_server.engine.protocol import (
     CompleteRequest,
     LoadRequest,
+    RememberRequest,
     Request,
     ScoreRequest,
     StackRequest,
+    WarmRequest,
     decode_request,
 )
 from neuralforge_server.engine.stop import StopFlag
-
-Inbox = queue.SimpleQueue[tuple[int, Request]]
 
 
 def main() -> None:
@@ -38,11 +38,11 @@ def main() -> None:
     output = _take_stdout()
     stop = StopFlag()
     _log = _quiet_llama_cpp(stop)
-    inbox: Inbox = queue.SimpleQueue()
+    inbox = Inbox()
     threading.Thread(target=_read, args=(sys.stdin.buffer, inbox, stop), daemon=True).start()
     worker = Worker(output, stop)
     while True:
-        worker.answer(*inbox.get())
+        worker.answer(*inbox.take())
 
 
 class Worker:
@@ -85,8 +85,12 @@ class Worker:
             return {}
         if isinstance(request, ScoreRequest):
             return asdict(self._engine.score(request))
-        if not isinstance(request, CompleteRequest):
-            return {}  # warming and remembering change no answer
+        if isinstance(request, WarmRequest):
+            self._engine.warm(request)
+            return {}
+        if isinstance(request, RememberRequest):
+            self._engine.remember(request)
+            return {}
         completion = self._engine.complete(
             request, lambda piece: self._write({"id": request_id, "piece": piece})
         )
@@ -101,9 +105,11 @@ def _read(stream: BinaryIO, inbox: Inbox, stop: StopFlag) -> None:
     for line in stream:
         message = json.loads(line)
         if "cancel" in message:
-            stop.cancel(message["cancel"])
-        else:
-            inbox.put(decode_request(message))
+            if inbox.holds(message["cancel"]):
+                stop.cancel(message["cancel"])
+            continue
+        for overtaken in inbox.put(*decode_request(message)):
+            stop.cancel(overtaken)
     os._exit(0)  # the parent is gone; nothing here is worth a moment more
 
 

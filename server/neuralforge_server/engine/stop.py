@@ -1,7 +1,7 @@
 """Stopping a computation inside llama.cpp from another thread.
 
 Invariant: between `begin` and `end` of a request the flag is raised at most for the first reason
-given, and never for a request that is not the current one (ids grow). Knows no model.
+given, and never for a request that is not the current one. Knows no model.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class StopFlag:
         self._lock = threading.Lock()
         self._current: int | None = None
         self._early: set[int] = set()
-        self._last_begun = -1
+        self._last_ended: int | None = None
         self._timer: threading.Timer | None = None
         self.reason: Reason | None = None
 
@@ -39,7 +39,7 @@ class StopFlag:
     def begin(self, request: int, deadline_ms: float | None) -> None:
         """Start watching over `request`; a cancel that came before it counts."""
         with self._lock:
-            self._current = self._last_begun = request
+            self._current = request
             self._byte[0] = b"\0"
             self.reason = None
             if request in self._early:
@@ -53,17 +53,17 @@ class StopFlag:
     def end(self) -> None:
         """The current request is over; what comes too late for it has no effect."""
         with self._lock:
-            self._current = None
+            self._last_ended, self._current = self._current, None
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
 
     def cancel(self, request: int) -> None:
-        """Stop `request`, whether it runs or still waits; one that has ended is left alone."""
+        """Stop `request`, whether it runs or still waits; the one that ended last is left alone."""
         with self._lock:
             if request == self._current:
                 self._raise("cancelled")
-            elif request > self._last_begun:
+            elif request != self._last_ended:
                 self._early.add(request)
 
     def _expire(self, request: int) -> None:

@@ -41,7 +41,17 @@ class Vocabulary:
             llama_cpp.llama_vocab_fim_suf(self._vocab),
             llama_cpp.llama_vocab_fim_mid(self._vocab),
         )
-        return FimTokens(*(None if i < 0 else i for i in ids))
+        return FimTokens(*map(_known, ids))
+
+    @property
+    def repository_name(self) -> int | None:
+        """The token before a repository's name."""
+        return _known(llama_cpp.llama_vocab_fim_rep(self._vocab))
+
+    @property
+    def file_separator(self) -> int | None:
+        """The token before a file's path."""
+        return _known(llama_cpp.llama_vocab_fim_sep(self._vocab))
 
     def tokenize(self, text: str, *, beginning: bool = False) -> list[int]:
         """Token ids of `text`; special tokens spelled out in it stay text.
@@ -81,3 +91,7 @@ class Vocabulary:
             buffer = ctypes.create_string_buffer(-length)
             length = llama_cpp.llama_token_to_piece(self._vocab, token, buffer, -length, 0, True)
         return buffer.raw[: max(0, length)]
+
+
+def _known(token: int) -> int | None:
+    return None if token < 0 else token
