@@ -19,6 +19,7 @@ class Awaited:
     """A base that is to be used once a personal adapter has been trained for it."""
 
     path: str
+    """Empty for the embedded one."""
     digest: str
     refused: str = ""
     """Why the last candidate for it was not promoted; empty while it is still to be trained."""
@@ -62,16 +63,16 @@ class BaseChoice:
         """Use the base at `path` (None: the embedded one) from now on, and await none."""
         self._write(Choice(str(path) if path else None))
 
-    def wait_for(self, path: Path, digest: str) -> None:
+    def wait_for(self, path: Path | None, digest: str) -> None:
         """Go on with the present base until `settle` is told of that digest."""
-        self._write(replace(self.read(), awaited=Awaited(str(path), digest)))
+        self._write(replace(self.read(), awaited=Awaited(str(path or ""), digest)))
 
     def settle(self, digest: str) -> bool:
         """A personal adapter for the base `digest` was promoted: use it if it was awaited."""
         awaited = self.read().awaited
         if awaited is None or awaited.digest != digest:
             return False
-        self.use(Path(awaited.path))
+        self.use(Path(awaited.path) if awaited.path else None)
         return True
 
     def refuse(self, digest: str, reason: str) -> None:

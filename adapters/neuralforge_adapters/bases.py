@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from neuralforge_adapters.base import embedded_base
+from neuralforge_adapters.base_choice import BaseChoice
 from neuralforge_adapters.errors import BaseFileError
 from neuralforge_adapters.home import Home, locked, read_json, write_json
 from neuralforge_adapters.presets import presets, refuse_encoder_decoder
@@ -38,6 +39,7 @@ class BaseList:
     """The pulled bases, in one file of the home."""
 
     def __init__(self, home: Home) -> None:
+        self._home = home
         self._file = home.root / "bases.json"
 
     def all(self) -> list[PulledBase]:
@@ -59,14 +61,44 @@ class BaseList:
         """List `base`, in place of one of the same name."""
         self._update(base.name, [base])
 
-    def drop(self, name: str) -> None:
-        """Take a base off the list; its file stays."""
+    def remove(self, name: str) -> PulledBase:
+        """Take a base off the list, and delete its file if it was fetched for it.
+
+        Raises:
+            BaseFileError: there is none of that name, a profile uses it, or it cannot be deleted.
+        """
+        base = self.find(name)
+        if base is None:
+            raise BaseFileError(f"no pulled base {name!r}; `neuralforge bases list` shows them")
+        if users := [p for p in self._home.profiles() if _is_chosen(base, p)]:
+            raise BaseFileError(
+                f"{name} is in use or awaited by the profile {users[0].profile}; choose another "
+                "first, with `neuralforge bases use`"
+            )
+        if base.own:
+            _delete(Path(base.path))
         self._update(name, [])
+        return base
 
     def _update(self, name: str, entries: list[PulledBase]) -> None:
         with locked(self._file.parent / ".bases.lock", timeout=30):
             kept = [base for base in self.all() if base.name != name]
             write_json(self._file, [asdict(base) for base in [*kept, *entries]])
+
+
+def _is_chosen(base: PulledBase, home: Home) -> bool:
+    choice = BaseChoice(home).read()
+    return base.path in (choice.path, choice.awaited.path if choice.awaited else None)
+
+
+def _delete(path: Path) -> None:
+    """The file and, where the hub's cache links to it, what the link points to."""
+    try:
+        blob = path.resolve()
+        path.unlink(missing_ok=True)
+        blob.unlink(missing_ok=True)
+    except OSError as error:
+        raise BaseFileError(f"{path} cannot be deleted: {error.strerror}; try again") from error
 
 
 def is_base_path(text: str) -> bool:

@@ -53,6 +53,12 @@ class Home:
             )
         return cls(Path(root).expanduser().absolute(), name)
 
+    def profiles(self) -> list[Home]:
+        """Every profile that has kept anything, by name."""
+        folder = self.root / "profiles"
+        names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+        return [Home(self.root, name) for name in names]
+
     @property
     def profile_dir(self) -> Path:
         """Everything that belongs to this profile alone."""

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neuralforge_adapters.base import check_gguf_header, file_digest
+from neuralforge_adapters.base import check_gguf_header, file_digest, remember_digest
+from neuralforge_adapters.bases import BaseList, PulledBase
 from neuralforge_adapters.errors import BaseFileError, HubError
 from neuralforge_adapters.home import Home, locked
 from neuralforge_adapters.presets import presets, refuse_encoder_decoder
@@ -85,6 +86,30 @@ def parse_source(text: str) -> Source:
             f"presets are: {', '.join(presets())}"
         )
     return Source(repository, file or None)
+
+
+def pull(text: str, hub: Hub, home: Home) -> PulledBase:
+    """Fetch what `text` names (see `parse_source`) and list it among the bases.
+
+    Raises:
+        HubError, BaseFileError, HomeError: as `fetch` and `parse_source`.
+    """
+    source = parse_source(text)
+    fetched = fetch(source, hub, home)
+    known = BaseList(home).find(name := text if text in presets() else Path(fetched.file).stem)
+    base = PulledBase(
+        name=name,
+        path=str(fetched.path.absolute()),
+        digest=fetched.digest,
+        bytes=fetched.bytes,
+        repository=source.repository,
+        file=fetched.file,
+        revision=fetched.revision,
+        own=fetched.own or (known is not None and known.own),
+    )
+    remember_digest(Path(base.path), base.digest, home)
+    BaseList(home).add(base)
+    return base
 
 
 def fetch(source: Source, hub: Hub, home: Home) -> Fetched:

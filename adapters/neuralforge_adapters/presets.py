@@ -20,9 +20,9 @@ INSTEAD = "qwen2.5-coder-0.5b"
 """What to take in place of a base that cannot be served."""
 
 ENCODER_DECODER = (
-    "is an encoder–decoder: its encoder reads the whole text anew at every keystroke, so that "
-    "nothing of it can be cached, and LoRA adapters for it are not served by llama.cpp's decoder "
-    f"path; take a decoder-only code model with FIM, for example `{INSTEAD}`"
+    "is an encoder–decoder: its encoder reads the whole text in both directions, so that every "
+    "keystroke would compute all of it anew, and prompts, cache and adapters of the engine are "
+    f"made for decoders; take a decoder-only code model with FIM, for example `{INSTEAD}`"
 )
 
 

@@ -170,9 +170,12 @@ def resolve(entries: Sequence[StackEntry], store: AdapterStore, base_digest: str
     Raises:
         AdapterError: an adapter is missing, or was trained for another base.
     """
-    personal = store.current(PERSONAL)
-    learnt = personal is not None and personal.manifest.base_digest == base_digest
-    wanted = [e for e in entries if learnt or e.adapter != PERSONAL]
+    personal = store.current_for(PERSONAL, base_digest)
+    wanted = [
+        StackEntry(personal.reference, e.scale) if personal and e.adapter == PERSONAL else e
+        for e in entries
+        if personal is not None or e.adapter != PERSONAL
+    ]
     return ResolvedStack(tuple(_resolve_one(e, store, base_digest) for e in wanted))
 
 

@@ -138,6 +138,17 @@ class AdapterStore:
         except AdapterError:
             return None
 
+    def current_for(self, name: str, base_digest: str) -> AdapterVersion | None:
+        """The version to serve on a base: the current one if it is for that base, else the newest.
+
+        So a base and its adapter stay a pair while a version for another base becomes current.
+        """
+        current = self.current(name)
+        if current is None or current.manifest.base_digest == base_digest:
+            return current
+        fitting = [v for v in self.versions(name) if v.manifest.base_digest == base_digest]
+        return fitting[-1] if fitting else None
+
     @contextmanager
     def staging(self, name: str) -> Iterator[Path]:
         """A private folder to build a version in; removed unless `publish` took it.

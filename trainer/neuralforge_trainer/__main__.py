@@ -76,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("job", nargs="?", type=Path, help="a job as JSON; no other flag but --json")
     source.add_argument("--from-git", type=Path, metavar="PATH", help="learn from a repository")
     source.add_argument("--session", action="store_true", help="learn from the session log")
+    source.add_argument(
+        "--again", action="store_true", help="learn all that was learnt before, for another base"
+    )
     parser.add_argument("--author", help="whose commits (default: your git identity)")
     parser.add_argument("--all", action="store_true", help="also what was trained before")
     parser.add_argument("--base", type=Path, metavar="GGUF", help="default: the embedded base")
@@ -97,6 +100,7 @@ def _job(options: argparse.Namespace) -> Job:
         repository=options.from_git,
         author=options.author,
         everything=options.all,
+        again=options.again,
         base=options.base,
         foreground=options.foreground,
         settings=make_settings(chosen),

@@ -7,19 +7,21 @@ Knows no tokens and no model.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from neuralforge_adapters.fim import Window
 from neuralforge_adapters.home import Home, read_json, write_json
 from neuralforge_server.session.log import SessionLog
 from neuralforge_server.session.scrub import has_placeholder, scrub_parts
-from neuralforge_trainer.errors import NothingToLearnError
+from neuralforge_trainer.errors import NothingToLearnError, RepositoryError
 from neuralforge_trainer.evaluate.heldout import Item, heldout_items, split
+from neuralforge_trainer.learn.replay import ReplayBuffer
 from neuralforge_trainer.samples.dedup import unique
 from neuralforge_trainer.samples.fim import samples_of
 from neuralforge_trainer.samples.git import CommitChange, choose_author, user_commits
@@ -27,6 +29,8 @@ from neuralforge_trainer.samples.repository import open_repository
 from neuralforge_trainer.samples.sample import Sample
 from neuralforge_trainer.samples.session import samples_of_events
 from neuralforge_trainer.settings import Job, JobSettings
+
+T = TypeVar("T")
 
 _GROWING_SHARES = (1.0, 1.75, 2.5)
 """By these the held-out share grows while it gives too few items."""
@@ -44,6 +48,8 @@ class Material:
     """For the user: whose lines, and why theirs."""
     remember: Callable[[], None]
     """Never take these samples for new again."""
+    known: bool = False
+    """Whether the replay buffer was offered the samples before."""
 
 
 def collect(home: Home, job: Job) -> Material:
@@ -53,6 +59,8 @@ def collect(home: Home, job: Job) -> Material:
         NothingToLearnError: too little is new.
         RepositoryError, SessionLogError: the source cannot be read.
     """
+    if job.again:
+        return _from_the_past(home, job)
     if job.repository is None:
         return _from_session(home, job.settings)
     return _from_git(home, job.repository, job)
@@ -126,6 +134,62 @@ def _from_session(home: Home, settings: JobSettings) -> Material:
     return Material(samples, heldout, data, "your editing sessions", lambda: _mark(home, used))
 
 
+def _from_the_past(home: Home, job: Job) -> Material:
+    """What earlier jobs learnt: the repositories' history, and of the rest what replay keeps."""
+    settings = job.settings
+    histories = list(_histories(home, job))
+    covered = {history.data["repository"] for history in histories}
+    rest = [s for s in _replayed(home) if s.source != "git" or s.repository not in covered]
+    rest.sort(key=lambda sample: sample.time)
+    cut = len(rest) - round(len(rest) * settings.heldout_share)
+    samples = [*rest[:cut], *(s for history in histories for s in history.samples)]
+    items = [_item(s) for s in rest[cut:] if "\n" not in s.middle]
+    items += [item for history in histories for item in history.heldout]
+    seen = {line.strip() for s in samples for line in _lines(s)}
+    items = [item for item in items if _whole_line(item) not in seen]
+    drawn = _drawn(items, settings.heldout_items, settings.seed)
+    samples = _drawn(samples, settings.replay_capacity, settings.seed)
+    _refuse_little(samples, drawn, settings, "history and the replay buffer")
+    data = {"source": "past", "repositories": sorted(covered), "samples": len(samples)}
+
+    def remember() -> None:
+        for history in histories:
+            history.remember()
+
+    return Material(samples, drawn, data, "what was learnt before", remember, known=True)
+
+
+def _histories(home: Home, job: Job) -> Iterator[Material]:
+    """The whole history of every repository that was learnt from and can still be read."""
+    content = read_json(_trained_file(home))
+    for name in content if isinstance(content, dict) else ():
+        with contextlib.suppress(NothingToLearnError, RepositoryError):
+            yield _from_git(home, Path(name), replace(job, everything=True))
+
+
+def _replayed(home: Home) -> list[Sample]:
+    if not home.replay_buffer.exists():
+        return []
+    with ReplayBuffer(home.replay_buffer) as buffer:
+        return buffer.draw(len(buffer))
+
+
+def _whole_line(item: Item) -> str:
+    return (item.prefix.rpartition("\n")[2] + item.expected).strip()
+
+
+def _lines(sample: Sample) -> list[str]:
+    return (sample.prefix + sample.middle + sample.suffix).splitlines()
+
+
+def _drawn(things: list[T], count: int, seed: int) -> list[T]:
+    """At most `count` of them, in their order."""
+    if len(things) <= count:
+        return things
+    kept = sorted(random.Random(seed).sample(range(len(things)), count))
+    return [things[index] for index in kept]
+
+
 def _item(sample: Sample) -> Item:
     return Item(
         path=sample.path,
@@ -140,11 +204,7 @@ def _item(sample: Sample) -> Item:
 
 def _chosen(samples: list[Sample], settings: JobSettings) -> list[Sample]:
     """At most `max_samples` of them, prepared, in their order."""
-    if len(samples) > settings.max_samples:
-        source = random.Random(settings.seed)
-        kept = sorted(source.sample(range(len(samples)), settings.max_samples))
-        samples = [samples[index] for index in kept]
-    return prepare(samples)
+    return prepare(_drawn(samples, settings.max_samples, settings.seed))
 
 
 def prepare(samples: Iterable[Sample]) -> list[Sample]:

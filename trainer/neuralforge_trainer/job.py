@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import psutil
 
 from neuralforge_adapters.base import file_digest, open_base
+from neuralforge_adapters.base_choice import BaseChoice
 from neuralforge_adapters.errors import NeuralForgeError
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.stack import ResolvedAdapter, ResolvedStack
@@ -29,7 +30,11 @@ from neuralforge_adapters.store import (
 from neuralforge_adapters.trainer_files import FINISHED, TrainerState
 from neuralforge_trainer.collect import Material, collect
 from neuralforge_trainer.control import Pace, Reporter, only_trainer
-from neuralforge_trainer.errors import NothingToLearnError, TrainingStoppedError
+from neuralforge_trainer.errors import (
+    BaseNotTrainableError,
+    NothingToLearnError,
+    TrainingStoppedError,
+)
 from neuralforge_trainer.evaluate.gate import Exam, GateReport, judge
 from neuralforge_trainer.evaluate.general import general_items
 from neuralforge_trainer.learn.libraries import tame_libraries
@@ -68,9 +73,12 @@ def run_job(home: Home, job: Job, listener: Listener = lambda state: None) -> Ou
         try:
             return _Run(home, job, reporter).work()
         except NothingToLearnError as error:
+            _refuse_base(home, job, str(error))
             reporter.enter("done", str(error), 100)
             return Outcome("nothing", str(error))
         except NeuralForgeError as error:
+            if isinstance(error, BaseNotTrainableError):
+                _refuse_base(home, job, str(error))
             reporter.enter("failed", str(error))
             raise
         except KeyboardInterrupt:
@@ -87,6 +95,8 @@ class _Run:
         self._job = job
         self._reporter = reporter
         self._settings: JobSettings = job.settings
+        if job.again:  # the past is what it learns: drawn again, it would meet held-out lines
+            self._settings = replace(job.settings, replay_share=0.0)
         self._threads = _thread_count(job)
         self._pace = Pace(home, job.settings.quiet_seconds, reporter)
         self._store = AdapterStore(home)
@@ -125,6 +135,7 @@ class _Run:
         reporter.enter("measuring", "candidate against current version", _TRAINED)
         gate = self._judge(material, staged)
         if not gate.promote:
+            BaseChoice(self._home).refuse(self._base.digest, gate.reason)
             reporter.enter("refused", gate.reason, _PUBLISHED)
             return Outcome("refused", gate.reason, gate=gate)
         reporter.enter("publishing", gate.reason, _MEASURED)
@@ -165,17 +176,17 @@ class _Run:
         )
         version = self._store.publish(staged, manifest)
         with ReplayBuffer(self._home.replay_buffer, self._settings.replay_capacity) as buffer:
-            buffer.add(material.samples)
+            if not material.known:
+                buffer.add(material.samples)
             buffer.expire(self._settings.replay_days)
         material.remember()
+        BaseChoice(self._home).settle(self._base.digest)
         self._store.prune(PERSONAL, self._settings.keep_versions)
         return version
 
     def _current(self) -> AdapterVersion | None:
         """The version to go on from; one for another base is none."""
-        current = self._store.current(PERSONAL)
-        matches = current is not None and current.manifest.base_digest == self._base.digest
-        return current if matches else None
+        return self._store.current_for(PERSONAL, self._base.digest)
 
     def _trained(self, step: int, steps: int) -> None:
         self._reporter.advance(step, steps, _TRAINED * step // max(1, steps))
@@ -185,6 +196,12 @@ class _Run:
         state = self._reporter.state
         percent = _TRAINED + int((_MEASURED - _TRAINED) * share)
         self._reporter.advance(state.step, state.steps, percent)
+
+
+def _refuse_base(home: Home, job: Job, reason: str) -> None:
+    """Where the job was to make a base usable, say why it did not."""
+    if job.again:
+        BaseChoice(home).refuse(open_base(job.base, home).digest, reason)
 
 
 def _stack(version: AdapterVersion | None) -> ResolvedStack:

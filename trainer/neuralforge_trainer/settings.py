@@ -78,6 +78,8 @@ class Job:
     author: str | None = None
     everything: bool = False
     """Also what was trained before."""
+    again: bool = False
+    """All that was learnt before, from history and replay, for a base that knows none of it."""
     until: float | None = None
     """Unix seconds: commits newer than this are not looked at, as if they were not made yet."""
     base: Path | None = None
@@ -89,6 +91,8 @@ class Job:
     @property
     def source(self) -> str:
         """What is learnt from, in words."""
+        if self.again:
+            return "what was learnt before, for another base"
         return str(self.repository) if self.repository is not None else "editing sessions"
 
 

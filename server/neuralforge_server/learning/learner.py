@@ -16,6 +16,8 @@ from typing import Any
 
 import psutil
 
+from neuralforge_adapters.base import embedded_base
+from neuralforge_adapters.base_choice import BaseChoice
 from neuralforge_adapters.errors import NeuralForgeError
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.trainer_files import (
@@ -190,9 +192,16 @@ class Learner:
             idle_seconds=seconds_since_typing(self.home),
             running=self._is_running(),
             paused=read_control(self.home).command == "pause",
+            awaited=self._awaited(),
             new_samples=self._attempts.new_samples(samples),
             new_commits=self._attempts.new_commits(repositories),
         )
+
+    def _awaited(self) -> Path | None:
+        awaited = BaseChoice(self.home).read().awaited
+        if awaited is None or awaited.refused:
+            return None
+        return Path(awaited.path) if awaited.path else embedded_base()
 
     async def _count_samples(self) -> int:
         if self._writer is None:

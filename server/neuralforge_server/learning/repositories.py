@@ -31,6 +31,8 @@ class Attempts:
         Raises:
             HomeError: the disk is full or read-only.
         """
+        if job.base is not None:
+            return
         content = self._read()
         if job.repository is None:
             content["samples"] = new_samples

@@ -49,6 +49,7 @@ def require_packages() -> None:
 def arguments(job: Job, settings: LearningSettings, base: Path | None) -> list[str]:
     """The trainer's command line for a job."""
     source = ["--session"] if job.repository is None else ["--from-git", str(job.repository)]
+    source, base = (source, base) if job.base is None else (["--again"], job.base)
     author = ["--author", settings.author] if settings.author and job.repository else []
     quiet = ["--quiet-seconds", f"{settings.quiet_seconds:g}", "--arm", settings.arm]
     return [*source, *author, *quiet, *(["--base", str(base)] if base else [])]

@@ -22,6 +22,8 @@ class Facts:
     running: bool = False
     paused: bool = False
     """Whether the user has paused training."""
+    awaited: Path | None = None
+    """A base that is to be used once the personal adapter has been trained for it."""
     new_samples: int = 0
     """Of editing sessions, since the last training on them was started."""
     new_commits: Mapping[Path, int | None] = field(default_factory=dict)
@@ -30,9 +32,11 @@ class Facts:
 
 @dataclass(frozen=True)
 class Job:
-    """A training to start: on a repository, or on the editing sessions."""
+    """A training to start: on a repository, on the sessions, or all again for another base."""
 
     repository: Path | None = None
+    base: Path | None = None
+    """To train for in place of the base in use, from all that was learnt before."""
 
 
 def seconds_to_wait(settings: LearningSettings, idle_seconds: float) -> float:
@@ -41,11 +45,13 @@ def seconds_to_wait(settings: LearningSettings, idle_seconds: float) -> float:
 
 
 def decide(settings: LearningSettings, facts: Facts) -> Job | None:
-    """The training to start now, if any: the sessions before the repository with most news."""
+    """The training to start now, if any: an awaited base, the sessions, the most news."""
     if not settings.enabled or facts.running or facts.paused:
         return None
     if seconds_to_wait(settings, facts.idle_seconds) > 0:
         return None
+    if facts.awaited is not None:
+        return Job(base=facts.awaited)
     if facts.new_samples >= settings.min_new_samples:
         return Job()
     worth = {

@@ -8,22 +8,27 @@ for each base and kept in the home's cache. Knows no weights.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from neuralforge_adapters.base import Base
 from neuralforge_adapters.errors import HomeError
 from neuralforge_adapters.fim import FimOrder, FimTokens, choose_order
+from neuralforge_adapters.fim_families import Find, fim_tokens, with_family
 from neuralforge_adapters.gguf_header import Scalar, read_gguf_header
 from neuralforge_adapters.home import Home, write_atomic
+from neuralforge_server.engine.tokens import tokenize
 from neuralforge_trainer.errors import BaseNotTrainableError
 from neuralforge_trainer.learn.libraries import tame_libraries
 
-_FIM_NAMES = {  # llama.cpp finds them by these where the metadata names none
-    "fim_pre": ("<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<PRE>", "▁<PRE>"),
-    "fim_suf": ("<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<SUF>", "▁<SUF>"),
-    "fim_mid": ("<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<MID>", "▁<MID>"),
-}
+_FIM_KEYS = ("fim_pre", "fim_suf", "fim_mid")
+PROBES = (
+    "def sail(ship, year=1999):\n    return f\"{ship}'s {year:04d}\"  # don't\n",
+    "\tif (a[i]->next != NULL && x >= 0x1F) {\r\n\t\treturn a;\r\n\t}\r\n\r\n",
+    "const naïve = 'Zürich, 東京, 🚢' ;;;   \n\n\n          _private__name HTTPServer2\n",
+    "<|fim_prefix|> <s> <|endoftext|>",
+)
+"""Texts on which transformers and llama.cpp must agree, before a base is trained."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ def load_vocabulary(base: Base, home: Home) -> Vocabulary:
     end = metadata.get("tokenizer.ggml.eos_token_id")
     if not isinstance(end, int):
         raise BaseNotTrainableError(_message(base, "it names no end token"))
-    fim = FimTokens(*(_fim_token(base, metadata, tokenizer, kind) for kind in _FIM_NAMES))
+    fim = _fim(base, metadata, tokenizer.token_to_id)
     card = metadata.get("neuralforge.fim.orders")
     order = choose_order(fim, card if isinstance(card, str) else None)
     return Vocabulary(tokenizer, fim, order, end, _beginning(metadata, order))
@@ -86,6 +91,7 @@ def _convert(base: Base) -> str:
     except (ValueError, OSError, KeyError, AttributeError) as error:
         raise BaseNotTrainableError(_message(base, str(error))) from error
     _check_ids(base, tokenizer.get_vocab())
+    _check_probes(base, text)
     return text
 
 
@@ -102,15 +108,35 @@ def _check_ids(base: Base, ids: dict[str, int]) -> None:
         )
 
 
-def _fim_token(base: Base, metadata: dict[str, Scalar], tokenizer: Any, kind: str) -> int | None:
-    names = _FIM_NAMES[kind]
-    by_name = next((i for n in names if (i := tokenizer.token_to_id(n)) is not None), None)
-    named = metadata.get(f"tokenizer.ggml.{kind}_token_id")
-    if not isinstance(named, int):
-        return by_name
-    if by_name is not None and by_name != named:
-        raise BaseNotTrainableError(_message(base, f"its {kind} token is {named}, not {by_name}"))
-    return named
+def _check_probes(base: Base, tokenizer: str) -> None:
+    """The texts of `PROBES` must become the ids that llama.cpp serves."""
+    from tokenizers import Tokenizer
+
+    read = Tokenizer.from_str(tokenizer)
+    read.encode_special_tokens = True
+    for text, served in zip(PROBES, tokenize(base.path, PROBES), strict=True):
+        trained = read.encode(text, add_special_tokens=False).ids
+        if trained != served:
+            raise BaseNotTrainableError(
+                _message(
+                    base,
+                    f"transformers splits {text!r:.40} otherwise than llama.cpp does: "
+                    f"{trained[:6]} and not {served[:6]}",
+                )
+            )
+
+
+def _fim(base: Base, metadata: dict[str, Scalar], find: Find) -> FimTokens:
+    """The FIM tokens that the metadata names, else those of a known family."""
+    ids = (metadata.get(f"tokenizer.ggml.{key}_token_id") for key in _FIM_KEYS)
+    named = FimTokens(*(i if isinstance(i, int) else None for i in ids))
+    spelled = fim_tokens(find)
+    for key, by_id, by_name in zip(_FIM_KEYS, astuple(named), astuple(spelled), strict=True):
+        if None not in (by_id, by_name) and by_id != by_name:
+            raise BaseNotTrainableError(
+                _message(base, f"its {key} token is {by_id}, not {by_name}")
+            )
+    return with_family(named, find)
 
 
 def _beginning(metadata: dict[str, Scalar], order: FimOrder) -> tuple[int, ...]:
