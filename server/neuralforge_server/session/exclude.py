@@ -75,6 +75,23 @@ class Exclusions:
         absolute = Path(os.path.abspath(path))  # noqa: PTH100 - keeps links, drops ".."
         return any(self._is_excluded(place) for place in {absolute, absolute.resolve()})
 
+    def is_folder_excluded(self, folder: Path) -> bool:
+        """Whether nothing inside `folder` may be read, so that a walk need not enter it.
+
+        The user's own patterns count as far as they exclude the folder itself.
+        """
+        absolute = Path(os.path.abspath(folder))  # noqa: PTH100 - keeps links, drops ".."
+        if SECRET_FOLDERS & {part.casefold() for part in absolute.parts}:
+            return True
+        root = find_repository(absolute)
+        names = [absolute.relative_to(absolute.anchor)]
+        names += [absolute.relative_to(root)] if root not in {None, absolute} else []
+        if any(self._own.match_file(f"{name.as_posix().casefold()}/") for name in names):
+            return True
+        if root is None or root == absolute:
+            return False
+        return self._is_git_ignored(root, absolute, is_folder=True)
+
     def _is_excluded(self, path: Path) -> bool:
         # in lower case, since `.ENV` is the same file on the file systems of two platforms
         folders, name = path.parts[:-1], path.name.casefold()
@@ -89,14 +106,14 @@ class Exclusions:
             return True
         return root is not None and self._is_git_ignored(root, path)
 
-    def _is_git_ignored(self, root: Path, path: Path) -> bool:
+    def _is_git_ignored(self, root: Path, path: Path, *, is_folder: bool = False) -> bool:
         """As git: the file, or a folder that it lies in, which nothing inside can take back."""
         parts = path.relative_to(root).parts
         shared = [*map(self._spec, _shared_ignore_files(root))]
         specs: list[GitIgnoreSpec | None] = []
         for depth in range(1, len(parts) + 1):
             specs.append(self._spec(root.joinpath(*parts[: depth - 1], ".gitignore")))
-            closing = "/" if depth < len(parts) else ""
+            closing = "/" if is_folder or depth < len(parts) else ""
             names = ["/".join(parts[level:depth]) + closing for level in range(depth)]
             if _is_ignored(zip(specs, names, strict=True), shared, names[0]):
                 return True
