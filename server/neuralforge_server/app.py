@@ -21,7 +21,7 @@ from neuralforge_adapters.trainer_files import state_file
 from neuralforge_server import progress
 from neuralforge_server.client_link import ClientLink
 from neuralforge_server.completion.waiting import Suggestion
-from neuralforge_server.documents import Change, Document
+from neuralforge_server.documents import Change, Document, Position
 from neuralforge_server.engine.supervisor import Notice
 from neuralforge_server.engine_life import EngineLife
 from neuralforge_server.host import EngineHost
@@ -35,6 +35,7 @@ from neuralforge_server.session.rows import Suggestion as SuggestionRow
 from neuralforge_server.session_writer import SessionWriter
 from neuralforge_server.settings import Settings, parse
 from neuralforge_server.watch import Watcher
+from neuralforge_server.workspace import Workspace
 
 if TYPE_CHECKING:
     from neuralforge_server.recorder import Recorder
@@ -57,6 +58,8 @@ class App(DocumentListener):
         self.settings = Settings()
         self.initial: Any = None
         """The initialization options."""
+        self.folders: list[Path] = []
+        """The workspace's."""
         self.link: ClientLink
         self.documents: dict[str, Document] = {}
         self.own_ms: deque[float] = deque(maxlen=1000)
@@ -65,6 +68,7 @@ class App(DocumentListener):
         self.learner: Learner | None = None
         self.consent: Consent | None = None
         self.life: EngineLife | None = None
+        self.workspace: Workspace | None = None
         self.begun = asyncio.Event()
         """Set once the settings are known and everything is started."""
         self._ended = False
@@ -91,6 +95,11 @@ class App(DocumentListener):
             self.link.show(Notice("warning", f"{error}; the default profile is used"))
         self.host.service.asking.use(self.settings)
         self.life = EngineLife(self.host, self.link, self.spawn, self.options.base)
+        self.life.workspace = self.folders[0] if self.folders else None
+        self.workspace = Workspace(
+            self.host.home, self.folders, self.host.service, self.settings, self.spawn
+        )
+        self.host.on_ready = self.workspace.tell_again
         self.spawn(self.life.follow(self.settings))
         self._begin_remembering()
         self._begin_watching()
@@ -108,7 +117,8 @@ class App(DocumentListener):
         if self.learner is not None:
             self.learner.settings = settings.learning
             self.learner.wake()
-        assert self.life is not None
+        assert self.life is not None and self.workspace is not None
+        self.workspace.use(settings)
         await self.life.follow(settings)
         if (settings.log, settings.profile) != (before.log, before.profile):
             self.link.show(
@@ -128,6 +138,8 @@ class App(DocumentListener):
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_END_SECONDS)
         await self.host.stop()
+        if self.workspace is not None:
+            self.workspace.close()
         if self.writer is not None:
             await asyncio.to_thread(self.writer.close)
 
@@ -214,6 +226,8 @@ class App(DocumentListener):
             self.link.show(
                 Notice("info", f"{document.uri} is larger than 5 MB: it is not completed.")
             )
+        if self.workspace is not None:
+            self.workspace.opened(document)
         path, uri, language = document.path, document.uri, document.language
         if self.writer is not None and path is not None and not document.left_alone:
             self.spawn(self._follow(self.writer, uri, Path(path), language))
@@ -237,18 +251,32 @@ class App(DocumentListener):
     def changed(self, document: Document, change: Change) -> None:
         """Follow an edit."""
         self.host.service.on_change(document, change)
-        if self.life is not None:
+        if self.life is not None and self.workspace is not None:
             self.life.used()
+            self.workspace.changed(document, change.line)
         if self.learner is not None and not document.left_alone:
             self.learner.typed()
         if self.writer is not None:
             uri, before = document.uri, self._before
             self.writer.post(lambda recorder: recorder.changed(uri, change, before))
 
+    def asked(self, document: Document, position: Position) -> None:
+        """A suggestion is wanted at a position."""
+        if self.life is not None and self.workspace is not None:
+            self.life.used()
+            self.workspace.asked(document, position)
+
+    def saved(self, document: Document) -> None:
+        """A document was saved."""
+        if self.workspace is not None:
+            self.workspace.saved(document)
+
     def closed(self, document: Document) -> None:
         """Forget a document."""
         self._too_large.discard(document.uri)
         self.host.service.close(document)
+        if self.workspace is not None:
+            self.workspace.closed(document)
         if self.writer is not None:
             uri, lines = document.uri, document.lines
             self.writer.post(lambda recorder: recorder.closed(uri, "".join(lines)))

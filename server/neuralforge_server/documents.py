@@ -50,6 +50,8 @@ class Change:
     start: int
     removed: int
     inserted: str
+    line: int = 0
+    """The line that `start` lies in."""
 
 
 def sound(text: str) -> str:
@@ -181,7 +183,8 @@ class Document:
             return None
         head = _common(old, text)
         tail = _common(old[head:][::-1], text[head:][::-1])
-        return Change(head, len(old) - head - tail, self.text[head : len(text) - tail])
+        inserted, line = self.text[head : len(text) - tail], len(split_lines(old[:head] + ".")) - 1
+        return Change(head, len(old) - head - tail, inserted, line)
 
     def _set(self, text: str) -> None:
         if len(text) > MAX_CHARACTERS:
@@ -197,7 +200,8 @@ class Document:
     def _splice(self, start: Position, end: Position, text: str) -> Change:
         """Only the lines touched are made anew, however long the document is."""
         offset = self._line_offset(start.line)
-        change = Change(offset + start.character, len(self.between(start, end)), text)
+        removed = len(self.between(start, end))
+        change = Change(offset + start.character, removed, text, start.line)
         head = self._line(start.line)[: start.character]
         new = _joined(head, split_lines(text), self._line(end.line)[end.character :])
         first = start.line

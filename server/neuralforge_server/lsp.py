@@ -13,6 +13,7 @@ import logging
 import sys
 import time
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from lsprotocol import types
@@ -24,7 +25,7 @@ from neuralforge_server import commands, transport
 from neuralforge_server.app import App
 from neuralforge_server.client_link import ClientLink
 from neuralforge_server.completion.waiting import Suggestion
-from neuralforge_server.documents import Document, Position
+from neuralforge_server.documents import Document, Position, uri_path
 from neuralforge_server.errors import CommandError
 from neuralforge_server.protocol import Protocol
 from neuralforge_server.session.rows import Trigger
@@ -102,6 +103,7 @@ class Server(LanguageServer):
         if document is None:
             return []
         place = document.position(Position(position.line, position.character))
+        self.app.asked(document, place)
         found = await self.app.host.service.complete(document, place, invoked=trigger == "invoked")
         self.app.sent(document, found, trigger)
         if found and found[0].engine_ms is not None:
@@ -117,6 +119,7 @@ def _register(server: Server) -> None:
     server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())(
         _inline_completion
     )
+    server.feature(types.TEXT_DOCUMENT_DID_SAVE)(_did_save)
     server.feature("textDocument/didShowCompletion")(_did_show)
     server.feature("textDocument/didPartiallyAcceptCompletion")(_did_partially_accept)
 
@@ -124,12 +127,22 @@ def _register(server: Server) -> None:
 def _initialize(ls: Server, params: types.InitializeParams) -> None:
     """Offer the completion menu where there is no inline completion, or where it is asked for."""
     ls.app.initial = params.initialization_options
+    ls.app.folders = _folders(params)
     text_document = params.capabilities.text_document
     inline = text_document is not None and text_document.inline_completion is not None
     wanted = parse(params.initialization_options)[0].completion.popup
     if not inline or wanted:
         options = types.CompletionOptions(trigger_characters=list(" .(=,["))
         ls.feature(types.TEXT_DOCUMENT_COMPLETION, options)(_completion)
+
+
+def _folders(params: types.InitializeParams) -> list[Path]:
+    """The workspace's folders that lie on this machine's disk."""
+    uris = [folder.uri for folder in params.workspace_folders or ()]
+    if not uris and params.root_uri:
+        uris = [params.root_uri]
+    paths = [uri_path(uri) for uri in uris]
+    return [Path(path) for path in paths if path is not None]
 
 
 def _initialized(ls: Server, params: types.InitializedParams) -> None:
@@ -160,6 +173,11 @@ async def _inline_completion(
 async def _completion(ls: Server, params: types.CompletionParams) -> types.CompletionList:
     found = await ls.suggest(params.text_document.uri, params.position, "completion")
     return types.CompletionList(is_incomplete=True, items=[_item(*one) for one in found])
+
+
+def _did_save(ls: Server, params: types.DidSaveTextDocumentParams) -> None:
+    if (document := ls.protocol.documents.get(params.text_document.uri)) is not None:
+        ls.app.saved(document)
 
 
 def _did_show(ls: Server, params: Any) -> None:

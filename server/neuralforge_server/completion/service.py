@@ -109,6 +109,12 @@ class CompletionService:
         self._supersede(document.uri)
         self._stop(document.uri)
 
+    def warm(self, document: Document, position: Position) -> None:
+        """Have the prompt at a position computed ahead, unless one is being computed."""
+        if self._opened and self.asking.completion.enabled and not self._running:
+            spot = Spot.at(document, position, self.asking.window)
+            self.engine.tell(self.asking.warm(spot, self.asking.key(document, self.engine)))
+
     def close(self, document: Document) -> None:
         """Forget a document."""
         self._supersede(document.uri)
