@@ -83,13 +83,20 @@ def _repeats_lines(text: str) -> bool:
 def _breaks_brackets(before: str, text: str, after: str, language: str) -> bool:
     """Whether `text` closes what is not open, or leaves open what its last line does not end on."""
     opened, closed = _unmatched(before + after, language)
+    if "\n" not in text.strip() and not after.split("\n", 1)[0].strip() and _GOES_ON.search(text):
+        text += _closing(text, language)  # what is typed next
     opened_now, closed_now = _unmatched(before + text + after, language)
-    if closed_now > closed:
-        return True
-    if opened_now <= opened:
-        return False
-    line_end = not after.split("\n", 1)[0].strip()
-    return "\n" in text or not (line_end and _GOES_ON.search(text))
+    return closed_now > closed or opened_now > opened
+
+
+def _closing(text: str, language: str) -> str:
+    opened: list[str] = []
+    for mark in _marks(text, language):
+        if mark not in _PAIRS:
+            opened.append(mark)
+        elif opened:
+            opened.pop()
+    return "".join(")]}"["([{".index(mark)] for mark in reversed(opened))
 
 
 def _unmatched(source: str, language: str) -> tuple[int, int]:

@@ -14,11 +14,13 @@ from dataclasses import dataclass, replace
 
 from neuralforge_server.completion.indentation import levels_above, unit_of
 from neuralforge_server.documents import Position
-from neuralforge_server.engine.brackets import PAIRS, Lexer
+from neuralforge_server.engine.brackets import PAIRS, Lexer, several_lines
 from neuralforge_server.engine.stopping import StopRules, columns
 
 _ABOVE = 200
 """Lines above the cursor that are looked at."""
+_COUNTED = 20_000
+"""Lines above those, of which only the marks of strings over several lines are counted."""
 _BELOW = 80
 _FOLLOWING = 8
 """Lines below that a suggestion's end is compared with."""
@@ -70,7 +72,7 @@ def look(lines: Sequence[str], language: str, position: Position) -> Place:
     first = max(0, position.line - _ABOVE)
     above = [_line(lines, i) for i in range(first, min(position.line, len(lines)))]
     below = [_line(lines, i) for i in range(position.line + 1, position.line + _BELOW)]
-    lexer = Lexer(language)
+    lexer = Lexer(language, _within_at(lines, first, language))
     opened = _opened(lexer, [*above, prefix])
     following = tuple(line for line in below if line.strip())[:_FOLLOWING]
     opener = prefix if prefix.strip() else next((t for t in reversed(above) if t.strip()), "")
@@ -102,6 +104,7 @@ def rules_at(place: Place, max_lines: int) -> StopRules:
         language=place.language,
         prefix=place.prefix,
         suffix=place.suffix,
+        joins=not auto_closed(place.suffix),
         below=place.below,
         within=place.within,
         balanced=True,
@@ -137,6 +140,18 @@ def _line(lines: Sequence[str], number: int) -> str:
     return line if len(line) <= _LONG else line[:_LONG]
 
 
+def _within_at(lines: Sequence[str], number: int, language: str) -> str:
+    """The string or comment of several lines that line `number` begins in, by counting marks."""
+    above = lines[max(0, number - _COUNTED) : number]
+    for begin, end in several_lines(language):
+        opened = sum(line.count(begin) - line.count("\\" + begin) for line in above)
+        if begin == end and opened % 2:
+            return begin
+        if begin != end and opened > sum(line.count(end) for line in above):
+            return begin
+    return ""
+
+
 def _take(opened: list[tuple[str, int]], lexer: Lexer, line: str) -> None:
     """Take a line's brackets into `opened`, each with the columns of the line it is on."""
     for _, character in lexer.brackets(line):
@@ -155,14 +170,13 @@ def _opened(lexer: Lexer, lines: Sequence[str]) -> list[tuple[str, int]]:
 
 
 def _closable(opened: list[tuple[str, int]], lexer: Lexer, after: Sequence[str]) -> str:
-    """Those of `opened` that the lines `after` the cursor leave open.
+    """The innermost of `opened` that the lines `after` the cursor leave open.
 
     A bracket that closes at the start of its line belongs to one opened on a line that is not
     indented more. Those that an editor may have closed by itself count as open: a suggestion
     that closes them replaces what stands there.
     """
-    left = list(range(len(opened)))
-    limit, replaceable = len(opened), auto_closed(after[0])
+    limit, closed, replaceable = len(opened), -1, auto_closed(after[0])
     for number, character, column in _unmatched(lexer, after):
         candidates = (i for i in range(limit - 1, -1, -1) if opened[i][0] == PAIRS[character])
         match = next((i for i in candidates if column is None or opened[i][1] <= column), None)
@@ -170,8 +184,8 @@ def _closable(opened: list[tuple[str, int]], lexer: Lexer, after: Sequence[str])
             break
         limit = match
         if number > 0 or not replaceable:
-            left.remove(match)
-    return "".join(opened[i][0] for i in left)
+            closed = max(closed, match)
+    return "".join(character for character, _ in opened[closed + 1 :])
 
 
 def _unmatched(lexer: Lexer, lines: Sequence[str]) -> list[tuple[int, str, int | None]]:

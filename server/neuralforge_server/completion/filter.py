@@ -13,7 +13,7 @@ from itertools import takewhile
 
 from neuralforge_server.completion.extent import Place, auto_closed, opens_block, rules_at
 from neuralforge_server.completion.indentation import blanks, in_unit, leading
-from neuralforge_server.engine.brackets import PAIRS, Lexer, settle
+from neuralforge_server.engine.brackets import LINE_COMMENTS, PAIRS, Lexer
 from neuralforge_server.engine.stopping import Stopper, columns, same_line, substantial
 
 _SPECIAL = re.compile(
@@ -28,7 +28,9 @@ _CLOSERS = frozenset(PAIRS) | frozenset(_QUOTES)
 _PUNCTUATION = _CLOSERS | frozenset(";:,>/")
 _LAST_WORD = re.compile(r"\w+\Z")
 _DANGLING = re.compile(r"(?:\s*(?:[=+*/|&,.<-]|\band|\bor|\bnot|\bin|\bis|\bif|\belse))+\s*\Z")
-_NO_PLACE = Place("", "", "", "", (), "", "", "", (), False, 0)
+_ENDS_WORD = re.compile(r"[\w\"'`)\]}]\Z")
+_BEGINS_WORD = re.compile(r"[\w\"'`]")
+_OPEN_END = re.compile(r"[({\[:]\s*\Z|=>\s*\Z")
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,11 @@ def shape(
         place: everything else around the cursor; the three above are then taken from it.
         unfinished: whether a limit of time or tokens ended the text, and not the base.
     """
-    if place is None:
-        following = (next_line,) if next_line.strip() else ()
-        known = replace(_NO_PLACE, prefix=line_prefix, suffix=line_suffix, following=following)
-    else:
-        known = place
+    known = place or _line_alone(line_prefix, line_suffix, next_line)
     text = cut_special(text).replace("\r\n", "\n").replace("\r", "\n")
     text = _stopped(text, known, max_lines, looked=place is not None)
     text = _whole(text, known, unfinished)
-    text = _aligned(_without_below(text, known.following), known)
+    text = _aligned(_without_below(text, known.prefix, known.following), known)
     if not _worth_showing(text, known):
         return None
     tail = known.suffix.rstrip()
@@ -115,32 +113,48 @@ def unopened_closers(text: str, quote: str = "") -> str:
     return _scan(text, [quote] if quote else [])[1]
 
 
+def _line_alone(prefix: str, suffix: str, below: str) -> Place:
+    """A place of which only the lines are known."""
+    lexer = Lexer()
+    lexer.brackets(prefix)
+    following = (below,) if below.strip() else ()
+    return Place("", prefix, suffix, "", following, lexer.within, "", "", (), False, 0)
+
+
 def _stopped(text: str, place: Place, max_lines: int, *, looked: bool) -> str:
     """`text` as far as the rules of its place let it go, trailing blanks gone."""
     # what stands right of the cursor belongs after the first line, unless it may be replaced
-    lines = max_lines if auto_closed(place.suffix) else 1
+    joins, tail = not auto_closed(place.suffix), place.suffix.rstrip()
+    lines = 1 if joins else max_lines
     rules = replace(rules_at(place, 1), max_lines=lines, balanced=looked)
     kept = text[: Stopper(rules).end(text)]
-    text = cut_lines(kept, lines)
-    if lines == 1 and not place.suffix[:1].isspace() and kept[len(text) :].startswith(" "):
-        text += " "  # what follows on the line is the next word
-    tail = place.suffix.rstrip()
-    if tail and not auto_closed(tail) and text.endswith(tail):
-        return text[: -len(tail)]
-    return text
+    if not joins:
+        return cut_lines(kept, lines)
+    if "\n" in kept:
+        return ""  # the base did not mean what follows on the line
+    if kept.endswith(tail):
+        return kept[: -len(tail)]
+    blank = " " if kept[-1:] == " " and not place.suffix[:1].isspace() else ""
+    return kept.rstrip() + blank
 
 
 def _whole(text: str, place: Place, unfinished: bool) -> str:
-    """`text` without a last line or word that a limit cut, or that leaves brackets open."""
+    """`text` without a last line or word that a limit cut, or that leaves something open."""
     lines = text.split("\n")
-    if unfinished:
-        if len([line for line in lines if line.strip()]) > 1:
-            lines.pop()
-        else:
-            lines[-1] = _to_boundary(lines[-1])
-    while len(lines) > 1 and not _complete("\n".join(lines), place):
+    if unfinished and _several(lines):
         lines.pop()
+    elif unfinished:
+        lines[-1] = _to_boundary(lines[-1])
+    while _several(lines) and not _complete("\n".join(lines), place):
+        lines.pop()
+    if not _several(lines):
+        lines[-1] = _closed_line(lines[-1], place)
     return "\n".join(lines).rstrip("\n")
+
+
+def _several(lines: Sequence[str]) -> bool:
+    """Whether there is a line to show besides the last."""
+    return any(line.strip() for line in lines[:-1])
 
 
 def _to_boundary(line: str) -> str:
@@ -153,17 +167,42 @@ def _complete(text: str, place: Place) -> bool:
     last = text.rsplit("\n", 1)[-1]
     if opens_block(last, place.language):
         return False
-    opened: list[str] = []
     lexer = Lexer(place.language, place.within)
-    settle(opened, [pair for pair in lexer.brackets(text + "\n") if pair[1] not in PAIRS or opened])
-    return not opened and lexer.within == place.within
+    return not _left_open(lexer.brackets(text + "\n")) and lexer.within == place.within
 
 
-def _without_below(text: str, following: Sequence[str]) -> str:
+def _closed_line(line: str, place: Place) -> str:
+    """`line` up to a string or bracket that it opens, and leaves open without a reason.
+
+    A bracket at the end of its line, or a list that goes on, has one.
+    """
+    lexer = Lexer(place.language, place.within)
+    opened = _left_open(lexer.brackets(line))
+    if lexer.began >= 0 and lexer.within and lexer.within not in LINE_COMMENTS:
+        return _closed_line(_DANGLING.sub("", line[: lexer.began]), place)
+    goes_on = not place.suffix.strip() and (_DANGLING.search(line) or _OPEN_END.search(line))
+    if opened and not goes_on and not lexer.within:
+        return _DANGLING.sub("", line[: opened[0]])
+    return line
+
+
+def _left_open(brackets: Sequence[tuple[int, str]]) -> list[int]:
+    """Offsets of the opening brackets that nothing among `brackets` closes."""
+    opened: list[tuple[int, str]] = []
+    for offset, character in brackets:
+        if character not in PAIRS:
+            opened.append((offset, character))
+        elif opened and opened[-1][1] == PAIRS[character]:
+            opened.pop()
+    return [offset for offset, _ in opened]
+
+
+def _without_below(text: str, prefix: str, following: Sequence[str]) -> str:
     """`text` without the last lines that stand below the cursor already."""
     lines = text.split("\n")
+    whole = [prefix + lines[0], *lines[1:]]
     for count in range(min(len(lines), len(following)), 0, -1):
-        pairs = list(zip(lines[-count:], following, strict=False))
+        pairs = list(zip(whole[-count:], following, strict=False))
         if all(a.strip() == b.strip() for a, b in pairs) and any(substantial(a) for a, _ in pairs):
             return "\n".join(lines[:-count]).rstrip()
     return text
@@ -208,7 +247,9 @@ def _spelled(line: str, depth: int, have: int, unit: str) -> str:
 def _worth_showing(text: str, place: Place) -> bool:
     """Whether `text` says anything that does not stand right there, or right above, already."""
     words, tail = text.strip(), place.suffix.strip()
-    if not words or words == tail:
+    if not words or tail.startswith(words):
+        return False
+    if not place.within and _ENDS_WORD.search(text) and _BEGINS_WORD.match(place.suffix):
         return False
     if "\n" not in words and same_line(place.prefix + text + place.suffix, place.above):
         return False

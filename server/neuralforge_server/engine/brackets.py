@@ -93,11 +93,13 @@ class Lexer:
 
     def __init__(self, language: str = "", within: str = "") -> None:
         self.within = within
+        self.began = -1
+        """Offset in the newest piece where `within` began; -1 where it did before."""
         self._token = _token(language)
 
     def brackets(self, text: str) -> list[tuple[int, str]]:
         """The brackets of the next piece, with their offsets in it."""
-        found, position = [], 0
+        found, position, self.began = [], 0, -1
         while position < len(text):
             if self.within:
                 end = _ENDS[self.within].match(text, position)
@@ -112,7 +114,7 @@ class Lexer:
             if match.group() in _BRACKETS:
                 found.append((match.start(), match.group()))
             elif match.group() in _ENDS:
-                self.within = match.group()
+                self.within, self.began = match.group(), match.start()
         return found
 
 
@@ -129,6 +131,14 @@ def settle(opened: list[str], brackets: Iterable[tuple[int, str]]) -> int | None
         else:
             return offset
     return None
+
+
+def several_lines(language: str) -> list[tuple[str, str]]:
+    """How strings and comments over several lines begin and end in a language."""
+    if language == "python":
+        return [('"""', '"""'), ("'''", "'''")]
+    comments = [("/*", "*/")] if language in _SLASH or language == "css" else []
+    return comments + ([("`", "`")] if language in _TEMPLATES else [])
 
 
 _TOKENS: dict[str, re.Pattern[str]] = {}

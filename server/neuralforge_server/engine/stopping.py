@@ -36,6 +36,8 @@ class StopRules:
     """What stands left of the cursor on its line."""
     suffix: str = ""
     """What stands right of it, without the line's end."""
+    joins: bool = False
+    """Whether the line has to come to `suffix`: one that ends without is kept with its end."""
     below: str = ""
     """The next line below that is not blank."""
     within: str = ""
@@ -101,10 +103,13 @@ class Stopper:
     def _after_line(self, line: str) -> int | None:
         """Where a line that is whole ends the text, or the one before it."""
         first = not self._lines
-        self._lines.append(line.rstrip())
+        whole = (self._rules.prefix if first else "") + line
+        self._lines.append(whole.rstrip())
         self._ends.append(self._start + len(line))
         self._take(line)
-        if same_line((self._rules.prefix if first else "") + line, self._rules.below):
+        if self._rules.joins:
+            return self._start + len(line) + 1  # with the line's end: it did not come to the suffix
+        if same_line(whole, self._rules.below):
             return 0 if first else self._last_end(1)
         if (repeated := self._repeated()) is not None:
             return self._ends[repeated]
