@@ -30,7 +30,9 @@ class FakeHub:
     refuse: tuple[int, str] | None = None
     """Status and the hub's error code for every request."""
     break_after: list[int] = field(default_factory=list)
-    """Bytes of the body after which each GET is broken off, in turn."""
+    """Bytes of the body after which each GET of a file is broken off, in turn."""
+    fails_after_break: bool = False
+    """Whether every request after a break is answered with an error."""
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     """Method, path, and the Range header."""
     endpoint: str = ""
@@ -111,6 +113,8 @@ class _Handler(BaseHTTPRequestHandler):
         if "X-Repo-Commit" in headers and self.hub.break_after:
             self.wfile.write(body[: self.hub.break_after.pop(0)])
             self.wfile.flush()
+            if self.hub.fails_after_break:
+                self.hub.refuse = (500, "")
             self.close_connection = True
             self.connection.close()
             return
