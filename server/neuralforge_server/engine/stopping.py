@@ -21,6 +21,10 @@ _LOOPS = ((20, 4), (120, 3))
 """A unit of up to so many characters is a loop when it stands there so many times."""
 _FIGURES = 24
 """Repetitions of a unit without letters (rows of numbers, rulers) from which it is a loop."""
+_BLANKS = 80
+"""Characters of indentation after which no text is waited for: some bases never end it."""
+_BLANKS_HERE = 24
+"""The same for what is added to the cursor's own line."""
 _DANGLING = re.compile(r"[\s=+*/|&,.<>-]+$")
 
 
@@ -87,7 +91,9 @@ class Stopper:
     def _within_line(self, line: str) -> int | None:
         """Where a line ends the text, whatever may still come on it."""
         if not line.strip():
-            return None
+            return (
+                self._last_end() if len(line) > (_BLANKS if self._lines else _BLANKS_HERE) else None
+            )
         if self._lines and not self._within and self._leaves_block(line):
             return self._last_end()
         if self._rules.balanced:
@@ -133,13 +139,10 @@ class Stopper:
         return line.lstrip()[0] not in PAIRS
 
     def _closed_block(self, line: str) -> bool:
-        return (
-            self._rules.indent >= 0
-            and len(self._lines) > 1
-            and bool(line.strip())
-            and columns(line) < self._rules.indent
-            and len(self._opened) <= len(self._rules.opened)
-        )
+        """Whether a line closed the bracket that the block stands in."""
+        if self._rules.indent < 0 or len(self._lines) < 2 or not line.strip():
+            return False
+        return columns(line) < self._rules.indent and len(self._opened) < len(self._rules.opened)
 
     def _last_end(self, skipped: int = 0) -> int:
         """Where the last line that is not blank ended, the newest `skipped` not looked at."""
