@@ -19,9 +19,12 @@ from neuralforge_server.engine.protocol import (
     Completion,
     EngineInfo,
     LoadRequest,
+    RememberRequest,
     Request,
     Score,
     ScoreRequest,
+    WarmRequest,
+    completion_of,
     encode_request,
     stack_request,
 )
@@ -39,14 +42,22 @@ class EngineClient:
     """
 
     def __init__(
-        self, base: Base, *, context: int = DEFAULT_CONTEXT, threads: int | None = None
+        self,
+        base: Base,
+        *,
+        context: int = DEFAULT_CONTEXT,
+        threads: int | None = None,
+        memory: str = "",
     ) -> None:
+        """`memory` is the folder of the fast memory's segments for this base."""
         self._ids = itertools.count(1)
         self._replies: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._process = EngineProcess(
             self._replies.put, lambda code: self._replies.put({"exit": code})
         )
-        load = LoadRequest(str(base.path), base.digest, context, threads or default_threads())
+        load = LoadRequest(
+            str(base.path), base.digest, context, threads or default_threads(), memory=memory
+        )
         try:
             self.info = EngineInfo(**self._ask(load))
         except BaseException:
@@ -68,11 +79,19 @@ class EngineClient:
 
     def complete(self, request: CompleteRequest) -> Completion:
         """Generate at a cursor."""
-        return Completion(**self._ask(request))
+        return completion_of(self._ask(request))
+
+    def warm(self, request: WarmRequest) -> None:
+        """Compute a prompt ahead."""
+        self._ask(request)
 
     def score(self, request: ScoreRequest) -> Score:
         """How likely base and stack find a given middle."""
         return Score(**self._ask(request))
+
+    def remember(self, request: RememberRequest) -> None:
+        """Let the fast memory know an open document."""
+        self._ask(request)
 
     def close(self) -> None:
         """End the engine process."""
