@@ -17,11 +17,11 @@ from neuralforge_server.documents import Position
 from neuralforge_server.engine.brackets import PAIRS, Lexer, several_lines
 from neuralforge_server.engine.stopping import StopRules, columns
 
-_ABOVE = 200
+_ABOVE = 120
 """Lines above the cursor that are looked at."""
-_COUNTED = 20_000
+_COUNTED = 5_000
 """Lines above those, of which only the marks of strings over several lines are counted."""
-_BELOW = 80
+_BELOW = 60
 _FOLLOWING = 8
 """Lines below that a suggestion's end is compared with."""
 _LONG = 2000
@@ -87,7 +87,9 @@ def look(lines: Sequence[str], language: str, position: Position) -> Place:
         opened=_closable(opened, Lexer(language, lexer.within), [suffix, *below]),
         unit=unit,
         levels=_levels(above, unit, language),
-        block=_begins_block(opener, suffix, following, language) and not lexer.within,
+        block=not lexer.within
+        and auto_closed(suffix)
+        and _begins_block(opener, bool(prefix.strip()), following, language),
         indent=columns(opener),
     )
 
@@ -128,9 +130,7 @@ def opens_block(line: str, language: str) -> bool:
         return True
     if not code.endswith(":") or language not in _COLON_BLOCKS:
         return False
-    opened: list[tuple[str, int]] = []
-    _take(opened, Lexer(language), code)
-    return not opened
+    return not _opened(Lexer(language), [code])
 
 
 def _line(lines: Sequence[str], number: int) -> str:
@@ -142,31 +142,28 @@ def _line(lines: Sequence[str], number: int) -> str:
 
 def _within_at(lines: Sequence[str], number: int, language: str) -> str:
     """The string or comment of several lines that line `number` begins in, by counting marks."""
-    above = lines[max(0, number - _COUNTED) : number]
+    above = "".join(lines[max(0, number - _COUNTED) : number])
     for begin, end in several_lines(language):
-        opened = sum(line.count(begin) - line.count("\\" + begin) for line in above)
-        if begin == end and opened % 2:
-            return begin
-        if begin != end and opened > sum(line.count(end) for line in above):
+        opened = above.count(begin) - above.count("\\" + begin)
+        if opened % 2 if begin == end else opened > above.count(end):
             return begin
     return ""
 
 
-def _take(opened: list[tuple[str, int]], lexer: Lexer, line: str) -> None:
-    """Take a line's brackets into `opened`, each with the columns of the line it is on."""
-    for _, character in lexer.brackets(line):
+def _opened(lexer: Lexer, lines: Sequence[str]) -> list[tuple[str, int]]:
+    """The brackets that `lines` leave open, each with the columns of the line it is on."""
+    text = "\n".join(lines)
+    opened: list[tuple[str, int]] = []
+    for offset, character in lexer.brackets(text):
         if character not in PAIRS:
-            opened.append((character, columns(line)))
+            opened.append((character, offset))
         elif opened and opened[-1][0] == PAIRS[character]:
             opened.pop()
+    return [(character, _column_of_line(text, offset)) for character, offset in opened]
 
 
-def _opened(lexer: Lexer, lines: Sequence[str]) -> list[tuple[str, int]]:
-    opened: list[tuple[str, int]] = []
-    for line in lines[:-1]:
-        _take(opened, lexer, line + "\n")
-    _take(opened, lexer, lines[-1])
-    return opened
+def _column_of_line(text: str, offset: int) -> int:
+    return columns(text[text.rfind("\n", 0, offset) + 1 : offset] + ".")
 
 
 def _closable(opened: list[tuple[str, int]], lexer: Lexer, after: Sequence[str]) -> str:
@@ -190,17 +187,19 @@ def _closable(opened: list[tuple[str, int]], lexer: Lexer, after: Sequence[str])
 
 def _unmatched(lexer: Lexer, lines: Sequence[str]) -> list[tuple[int, str, int | None]]:
     """Closing brackets opened before `lines`: (line, bracket, column where it begins its line)."""
+    text = "\n".join(lines)
     found: list[tuple[int, str, int | None]] = []
-    inner: list[str] = []
-    for number, line in enumerate(lines):
-        for offset, character in lexer.brackets(line + "\n"):
-            if character not in PAIRS:
-                inner.append(character)
-            elif inner:
-                inner.pop()
-            else:
-                starts = number > 0 and not line[:offset].strip(" \t)]}")
-                found.append((number, character, columns(line) if starts else None))
+    inner = 0
+    for offset, character in lexer.brackets(text):
+        if character not in PAIRS:
+            inner += 1
+        elif inner:
+            inner -= 1
+        else:
+            number = text.count("\n", 0, offset)
+            before = text[text.rfind("\n", 0, offset) + 1 : offset]
+            starts = number > 0 and not before.strip(" \t)]}")
+            found.append((number, character, columns(before + ".") if starts else None))
     return found
 
 
@@ -213,7 +212,8 @@ def _levels(above: Sequence[str], unit: str, language: str) -> tuple[int, ...]:
     return levels or (0,)
 
 
-def _begins_block(opener: str, suffix: str, following: Sequence[str], language: str) -> bool:
-    if not opener or not auto_closed(suffix) or not opens_block(opener, language):
+def _begins_block(opener: str, here: bool, following: Sequence[str], language: str) -> bool:
+    """Whether an empty block follows `opener`, which may be on the cursor's line (`here`)."""
+    if not opens_block(opener, language) or (here and opener.rstrip().endswith(("(", "["))):
         return False
     return not following or columns(following[0]) <= columns(opener)

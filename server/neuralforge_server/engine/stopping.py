@@ -192,7 +192,8 @@ def _phrase(text: str) -> re.Pattern[str] | None:
 
 def columns(line: str) -> int:
     """How far a line is indented."""
-    return len(line.expandtabs(TAB)) - len(line.expandtabs(TAB).lstrip())
+    blanks = line[: len(line) - len(line.lstrip())]
+    return len(blanks.expandtabs(TAB)) if "\t" in blanks else len(blanks)
 
 
 def substantial(line: str) -> bool:
