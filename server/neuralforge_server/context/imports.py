@@ -22,6 +22,8 @@ _HEAD_LINES = 300
 _LONGEST_LINE = 400
 _ROOTS = ("", "src", "lib", "python")
 _ENDINGS = (".ts", ".tsx", ".js", ".jsx", ".mjs", ".d.ts")
+_HOLDERS = {"module", "program", "block", "if_statement", "else_clause", "try_statement"}
+_HOLDERS |= {"except_clause", "finally_clause"}
 _SCRIPTS = {"javascript", "javascriptreact", "typescript", "typescriptreact"}
 
 
@@ -69,7 +71,7 @@ def _statements(root: Node) -> Iterator[Node]:
         node = waiting.pop()
         if node.type in wanted:
             yield node
-        elif node.type in {"module", "program", "if_statement", "try_statement", "block"}:
+        elif node.type in _HOLDERS:
             waiting.extend(reversed(node.named_children))
 
 

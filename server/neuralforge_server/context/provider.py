@@ -76,6 +76,20 @@ class _Settled:
     pieces: list[Piece]
 
 
+@dataclass(frozen=True)
+class _Situation:
+    """A cursor, and what the editor has open around it."""
+
+    path: str
+    lines: Sequence[str]
+    line: int
+    files: dict[str, OpenFile]
+    """Those looked into, without the current one."""
+    open_paths: frozenset[str]
+    """All of them: what the index says of these no longer counts."""
+    edits: list[tuple[str, int]]
+
+
 @dataclass
 class _Overlay:
     """The index with open documents over it, as `related` asks for definitions."""
@@ -97,6 +111,17 @@ class _Overlay:
         if path not in self._known:
             self._known[path] = self.reader.definitions(path) if self.reader else []
         return self._known[path]
+
+    def is_current(self, piece: Piece, own: Sequence[str]) -> bool:
+        """Whether the file of a piece still says so; `own` are the current file's lines."""
+        if piece.is_signatures:
+            said = {d.signature for d in self.definitions(piece.path)}
+            return said.issuperset(line.strip() for line in piece.text.split("\n"))
+        if piece.path == self.path:
+            return piece.text in "".join(own)
+        if piece.path in self.open_files:
+            return piece.text in self.open_files[piece.path].text
+        return self.reader is not None and piece.text in self.reader.text(piece.path)
 
     def named(self, names: Sequence[str]) -> list[tuple[str, Definition]]:
         """Everything so named, outside the current file."""
@@ -178,50 +203,59 @@ class ContextProvider:
     def _pieces(
         self, path: str, lines: Sequence[str], line: int, shown: str, budget: int
     ) -> list[Piece]:
-        with self._documents:
-            recent = [name for name in reversed(self._open) if name != path][:_MOST_OPEN]
-            files = {name: self._open[name] for name in recent}
-            edits = list(self._edits)
-            hidden = {path, *self._open}
-            settled = self._settled.get(path)
-        focus = Focus.at(path, lines, line)
-        own = _own_pieces(path, lines, line)
+        situation = self._situation(path, lines, line)
         try:
-            ranker, pool = self._pool(focus, lines, files, hidden, edits, own)
+            known, ranker, ranked = self._ranked(situation)
+            kept = self._kept(situation, known, shown, budget)
         except ContextIndexError as error:
             self._give_up(error)
-            ranker, pool = self._pool(focus, lines, files, hidden, edits, own)
-        ranked = [piece for _, piece in ranker.ranked(pool)]
+            known, ranker, ranked = self._ranked(situation)
+            kept = self._kept(situation, known, shown, budget)
         best = choose(ranked, shown, budget, has_secret)
-        if settled and abs(settled.line - line) <= _SMALL_MOVE and settled.budget == budget:
-            kept = choose(settled.pieces, shown, budget, has_secret)
-            if kept == settled.pieces and not _is_worth(ranker, best, kept):
-                return kept
+        if kept and not _is_worth(ranker, best, kept):
+            return kept
         with self._documents:
             self._settled[path] = _Settled(line, budget, best)
         return best
 
-    def _pool(
-        self,
-        focus: Focus,
-        lines: Sequence[str],
-        files: dict[str, OpenFile],
-        hidden: set[str],
-        edits: list[tuple[str, int]],
-        own: list[Piece],
-    ) -> tuple[Ranker, list[Piece]]:
-        """Everything that may be shown, and what ranks it."""
-        reader = self._current_reader()
-        nearby = [*own, *(piece for file in files.values() for piece in file.pieces)]
-        if reader is None:
-            counts, total, stored = _counted(focus, nearby), len(nearby), list[Piece]()
+    def _situation(self, path: str, lines: Sequence[str], line: int) -> _Situation:
+        with self._documents:
+            others = [name for name in reversed(self._open) if name != path][:_MOST_OPEN]
+            files = {name: self._open[name] for name in others}
+            return _Situation(
+                path, lines, line, files, frozenset({path, *self._open}), list(self._edits)
+            )
+
+    def _ranked(self, now: _Situation) -> tuple[_Overlay, Ranker, list[Piece]]:
+        """Everything that may be shown, best first, with what it was found and ranked by."""
+        focus = Focus.at(now.path, now.lines, now.line)
+        known = _Overlay(self._current_reader(), now.files, now.path)
+        pool = _own_pieces(now.path, now.lines, now.line)
+        pool += [piece for file in now.files.values() for piece in file.pieces]
+        if known.reader is None:
+            counts, total = _counted(focus, pool), len(pool)
         else:
-            counts, total = reader.counts(focus.weights), reader.total()
-            found = reader.pieces(focus.query(counts, total), _FOUND)
-            stored = [piece for piece in found if piece.path not in hidden]
-        defined = signatures(focus, lines, _Overlay(reader, files, focus.path))
-        ranker = Ranker.of(focus, counts, total, hidden, _recency(edits))
-        return ranker, [*nearby, *stored, *defined]
+            counts, total = known.reader.counts(focus.weights), known.reader.total()
+            found = known.reader.pieces(focus.query(counts, total), _FOUND)
+            pool += [piece for piece in found if piece.path not in now.open_paths]
+        pool += signatures(focus, now.lines, known)
+        ranker = Ranker.of(focus, counts, total, now.open_paths, _recency(now.edits))
+        return known, ranker, [piece for _, piece in ranker.ranked(pool)]
+
+    def _kept(
+        self, now: _Situation, known: _Overlay, shown: str, budget: int
+    ) -> list[Piece] | None:
+        """The snippets in use, if the cursor is still near and they still are as they were."""
+        with self._documents:
+            settled = self._settled.get(now.path)
+        if settled is None or settled.budget != budget:
+            return None
+        if abs(settled.line - now.line) > _SMALL_MOVE:
+            return None
+        if not all(known.is_current(piece, now.lines) for piece in settled.pieces):
+            return None
+        again = choose(settled.pieces, shown, budget, has_secret)
+        return again if again == settled.pieces else None
 
     def _current_reader(self) -> IndexReader | None:
         """A reader of the index that lies there now; None where none can be read."""

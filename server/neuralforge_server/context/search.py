@@ -128,6 +128,11 @@ class IndexReader:
         )
         return {path for (path,) in rows}
 
+    def text(self, path: str) -> str:
+        """All of one file; empty where it is not in the index."""
+        row = self._one("SELECT id, digest FROM files WHERE path = ?", path)
+        return self._text(*row) if row else ""
+
     def definitions(self, path: str) -> list[Definition]:
         """What one file defines, in its order."""
         rows = self._all(

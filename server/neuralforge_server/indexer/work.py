@@ -26,7 +26,6 @@ from neuralforge_server.context.places import (
 from neuralforge_server.errors import ContextIndexError
 from neuralforge_server.indexer.keeper import FastMemory, Keeper
 from neuralforge_server.indexer.protocol import IndexerOrder, IndexerProgress, IndexerState
-from neuralforge_server.indexer.vocabulary import tokenizer
 from neuralforge_server.indexer.walk import Walker
 from neuralforge_server.indexer.watching import Anything, changes
 from neuralforge_server.memory.writer import MemoryWriter
@@ -61,7 +60,7 @@ class Work:
             BaseFileError: the base's vocabulary cannot be read.
         """
         self._report.state("loading")
-        tokenize = tokenizer(Path(self._order.base)) if self._order.base else None
+        tokenize = _tokenizer(Path(self._order.base)) if self._order.base else None
         with self._alone():
             while (pause := self._keep(tokenize)) is not None:
                 threading.Event().wait(pause)
@@ -145,6 +144,12 @@ class Work:
             return ""
         self._is_told.add(message)
         return message
+
+
+def _tokenizer(base: Path) -> Tokenize:
+    from neuralforge_server.indexer.vocabulary import tokenizer  # loads llama.cpp
+
+    return tokenizer(base)
 
 
 class _Reporter:
