@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -87,7 +88,7 @@ class Recall:
         self._own = OwnPlace.at(after, self._ends_line)
         self._live = self._documents.joined()
         self._segments = self._chosen()
-        self._known: dict[int, Evidence | None] = {}
+        self._lookups: dict[int, _Lookup] = {}
 
     def extend(self, token: int) -> None:
         """One more token was chosen."""
@@ -100,43 +101,27 @@ class Recall:
             return
         del self._context[len(self._context) - count :]
         self._prompt.shorten(count)
-        self._known = {n: d for n, d in self._known.items() if n <= len(self._context)}
+        self._lookups = {n: done for n, done in self._lookups.items() if n <= len(self._context)}
 
     def mix(self, logits: Logits, scale: float) -> Logits:
         """The model's `logits` with the memory mixed in; the same object where it has nothing."""
         if scale <= 0 or not self._context:
             return logits
-        length = len(self._context)
-        if length not in self._known:
-            self._known[length] = self._evidence()
-        evidence = self._known[length]
+        evidence = self._here().evidence
         return logits if evidence is None else mixed(logits, evidence, scale)
 
     def draft(self, limit: int) -> list[int]:
         """Up to `limit` tokens that followed the longest match; none where it is short."""
-        if limit <= 0 or not self._context:
-            return []
-        best: tuple[int, list[int]] = (_LEAST_DRAFT_MATCH - 1, [])
-        sources: list[LivePlaces | SegmentPlaces] = [*self._near(), *self._stored()]
-        for source in sources:  # of equal matches, the nearest counts
-            if source.longest > best[0]:
-                best = max(best, source.ahead(self._own, limit), key=lambda found: found[0])
-        return [token for token in best[1] if token < self._vocabulary.size]
+        return self._here().ahead(limit) if limit > 0 and self._context else []
 
-    def _evidence(self) -> Evidence | None:
-        stored, near = (
-            [level for source in sources for level in source.levels(self._own)]
-            for sources in (self._stored(), self._near())
-        )
-        return weigh(stored, near, self._vocabulary.size)
-
-    def _near(self) -> list[LivePlaces]:
-        context = self._context[-DEPTH:]
-        return [self._live.places(context), self._prompt.places(context)]
-
-    def _stored(self) -> list[SegmentPlaces]:
-        context = self._context[-DEPTH:]
-        return [SegmentPlaces(segment, alive, context) for segment, alive in self._segments]
+    def _here(self) -> _Lookup:
+        length = len(self._context)
+        if length not in self._lookups:
+            context = self._context[-DEPTH:]
+            near = [self._live.places(context), self._prompt.places(context)]
+            stored = [SegmentPlaces(segment, alive, context) for segment, alive in self._segments]
+            self._lookups[length] = _Lookup(near, stored, self._own, self._vocabulary.size)
+        return self._lookups[length]
 
     def _chosen(self) -> list[tuple[Segment, Alive | None]]:
         if self._index is None:
@@ -148,6 +133,30 @@ class Recall:
         ]
         ranked.sort(key=lambda item: item[:2])
         return [(segment, alive) for _, _, segment, alive in ranked[:_MOST_SEGMENTS]]
+
+
+@dataclass
+class _Lookup:
+    """What was found for one context, weighed when that is first asked for."""
+
+    near: list[LivePlaces]
+    stored: list[SegmentPlaces]
+    own: OwnPlace
+    vocabulary: int
+
+    @functools.cached_property
+    def evidence(self) -> Evidence | None:
+        near = [level for source in self.near for level in source.levels(self.own)]
+        stored = [level for source in self.stored for level in source.levels(self.own)]
+        return weigh(stored, near, self.vocabulary)
+
+    def ahead(self, limit: int) -> list[int]:
+        best: tuple[int, list[int]] = (_LEAST_DRAFT_MATCH - 1, [])
+        sources: list[LivePlaces | SegmentPlaces] = [*self.near, *self.stored]
+        for source in sources:  # of equal matches, the nearest counts
+            if source.longest > best[0]:
+                best = max(best, source.ahead(self.own, limit), key=lambda found: found[0])
+        return [token for token in best[1] if token < self.vocabulary]
 
 
 class _OpenDocuments:

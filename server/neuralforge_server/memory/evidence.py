@@ -8,6 +8,7 @@ no model and no weights.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from neuralforge_server.memory.segment import DEPTH, Segment
 
-LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+LENGTHS = (1, 2, 4, 8, 16, 32)
 """Tokens of match at which places are counted."""
 
 _SAMPLE = 256
@@ -30,6 +31,7 @@ _LINE_REACH = 48
 _LINES_SHOWN = 6
 
 _BOUNDARY = -1
+_NOTHING = np.empty(0, dtype=np.intp)
 
 Alive = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.intp]
@@ -87,24 +89,27 @@ class SegmentPlaces:
         """By falling length."""
         found: list[Level] = []
         rows = (self._row, self._row + 1)
+        seen: set[int] = set()
         mine: set[int] = set()
-        for length in reversed(LENGTHS):
-            if length > self.longest:
-                continue
-            rows = self._segment.widen(self._key, length, rows)
+        tokens = _NOTHING
+        for length in reversed(LENGTHS[: bisect.bisect_right(LENGTHS, self.longest)]):
+            before, rows = rows, self._segment.widen(self._key, length, rows)
             if length >= _OWN_LEAST and rows[1] - rows[0] <= _OWN_MOST:
-                mine.update(r for r in range(*rows) if own.goes_on(self._ahead(r)))
-            counted = self._counted(rows, mine)
-            share = (rows[1] - rows[0]) / min(_SAMPLE, rows[1] - rows[0])
-            if len(counted):
-                tokens = self._segment.following(counted)
-                found.append(Level(length, tokens, len(counted) * share))
+                fresh = [row for row in range(*rows) if row not in seen]
+                mine.update(row for row in fresh if own.goes_on(self._ahead(row)))
+                seen.update(fresh)
+            if rows != before or not len(tokens):
+                tokens = self._segment.following(self._counted(rows, mine))
+            if len(tokens):
+                share = max(1.0, (rows[1] - rows[0]) / _SAMPLE)
+                found.append(Level(length, tokens, len(tokens) * share))
         return found
 
     def ahead(self, own: OwnPlace, count: int) -> tuple[int, list[int]]:
         """(length of the match, tokens that came after the longest one that counts)."""
         rows = (self._row, self._row + 1)
-        for length in reversed([n for n in LENGTHS if n <= self.longest]):
+        lengths = {self.longest, *(n for n in LENGTHS if n < self.longest)} - {0}
+        for length in sorted(lengths, reverse=True):
             rows = self._segment.widen(self._key, length, rows)
             for row in self._counted(rows, set())[:_OWN_MOST]:
                 if length < _OWN_LEAST or not own.goes_on(self._ahead(int(row))):
@@ -193,7 +198,7 @@ class LivePlaces:
         return 0, []
 
     def _mine(self, own: OwnPlace) -> list[int]:
-        places = self._found.get(_OWN_LEAST, np.empty(0, np.intp))
+        places = self._found.get(_OWN_LEAST, _NOTHING)
         if len(places) > _OWN_MOST:
             places = self._found[self.longest]
         reach = _LINE_REACH + _LINES_SHOWN

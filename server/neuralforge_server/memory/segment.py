@@ -112,7 +112,7 @@ class Segment:
         ]
         self.tokens: int = header["tokens"]
         """Entries of the text, sentinels included."""
-        self._text_bytes = start
+        self._beginnings: dict[bytes, Rows] = {}
         rows_at = start + _padded(self.tokens * self.width)
         next_at = rows_at + _padded(header["rows"] * 4)
         if next_at + _padded(header["rows"] * self.width) != len(self._map):
@@ -150,25 +150,41 @@ class Segment:
         return np.array(left, dtype=f">u{self.width}").tobytes()
 
     def longest(self, key: bytes) -> tuple[int, int]:
-        """(row next to the longest match of `key`'s beginning, its length in tokens)."""
-        row = bisect.bisect_left(range(len(self._rows)), key, key=self._reader(len(key)))
-        here = [(r, self._matched(r, key)) for r in (row - 1, row) if 0 <= r < len(self._rows)]
+        """(row of a longest match of `key`'s beginning, its length in tokens); (0, 0) for none."""
+        if not key:
+            return 0, 0
+        low, high = self._beginning(key[: self.width])
+        row = bisect.bisect_left(range(high), key, lo=low, key=self._reader(len(key)))
+        here = [(r, self._matched(r, key)) for r in (row - 1, row) if low <= r < high]
         return max(here, key=lambda found: found[1], default=(0, 0))
 
     def widen(self, key: bytes, length: int, inner: Rows) -> Rows:
         """The rows that match `length` tokens of `key`, given some (not none) that do."""
         wanted = key[: length * self.width]
+        if length == 1:
+            return self._beginning(wanted)
         read = self._reader(len(wanted))
         low, high = inner
         step = 1
-        while low - step >= 0 and read(low - step) == wanted:
+        while low >= step and read(low - step) == wanted:
             step *= 2
-        low = bisect.bisect_left(range(low), wanted, lo=max(0, low - step), key=read)
+        if step > 1:
+            low = bisect.bisect_left(range(low), wanted, lo=max(0, low - step), key=read)
         step = 1
-        while high + step <= len(self._rows) and read(high + step - 1) == wanted:
+        while high + step <= len(self) and read(high + step - 1) == wanted:
             step *= 2
-        limit = min(len(self._rows), high + step)
-        return low, bisect.bisect_right(range(limit), wanted, lo=high, key=read)
+        if step > 1:
+            end = min(len(self), high + step)
+            high = bisect.bisect_right(range(end), wanted, lo=high, key=read)
+        return low, high
+
+    def _beginning(self, token: bytes) -> Rows:
+        """The rows that match one token; remembered, since the same tokens come again and again."""
+        if token not in self._beginnings:
+            rows, read = range(len(self)), self._reader(len(token))
+            low = bisect.bisect_left(rows, token, key=read)
+            self._beginnings[token] = low, bisect.bisect_right(rows, token, lo=low, key=read)
+        return self._beginnings[token]
 
     def following(self, rows: npt.NDArray[np.intp] | slice) -> npt.NDArray[np.intp]:
         """The tokens that came next at `rows`."""
@@ -189,7 +205,7 @@ class Segment:
         return len(self._rows)
 
     def _reader(self, length: int) -> Any:
-        data, place, width, base = self._map, self._rows.item, self.width, self._text_bytes
+        data, place, width, base = self._map, self._rows.item, self.width, self._body
 
         def read(row: int) -> bytes:
             start = base + place(row) * width
