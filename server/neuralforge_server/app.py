@@ -25,6 +25,7 @@ from neuralforge_server.documents import Change, Document, Position
 from neuralforge_server.engine.supervisor import Notice
 from neuralforge_server.engine_life import EngineLife
 from neuralforge_server.host import EngineHost
+from neuralforge_server.indexing import Indexing
 from neuralforge_server.learning.consent import Consent
 from neuralforge_server.learning.learner import Learner
 from neuralforge_server.learning.repositories import head_folders
@@ -69,6 +70,7 @@ class App(DocumentListener):
         self.consent: Consent | None = None
         self.life: EngineLife | None = None
         self.workspace: Workspace | None = None
+        self.indexing: Indexing | None = None
         self.begun = asyncio.Event()
         """Set once the settings are known and everything is started."""
         self._ended = False
@@ -99,7 +101,8 @@ class App(DocumentListener):
         self.workspace = Workspace(
             self.host.home, self.folders, self.host.service, self.settings, self.spawn
         )
-        self.host.on_ready = self.workspace.tell_again
+        self.indexing = Indexing(self.host.home, self.folders, self.link.show)
+        self.host.on_ready = self._engine_ready
         self.spawn(self.life.follow(self.settings))
         self._begin_remembering()
         self._begin_watching()
@@ -120,6 +123,7 @@ class App(DocumentListener):
         assert self.life is not None and self.workspace is not None
         self.workspace.use(settings)
         await self.life.follow(settings)
+        await self._follow_index()
         if (settings.log, settings.profile) != (before.log, before.profile):
             self.link.show(
                 Notice("info", "Settings of the log and the profile hold from the next start on.")
@@ -138,10 +142,31 @@ class App(DocumentListener):
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_END_SECONDS)
         await self.host.stop()
-        if self.workspace is not None:
+        if self.workspace is not None and self.indexing is not None:
             self.workspace.close()
+            await self.indexing.stop()
         if self.writer is not None:
             await asyncio.to_thread(self.writer.close)
+
+    def _engine_ready(self) -> None:
+        assert self.workspace is not None
+        self.workspace.tell_again()
+        self.spawn(self._follow_index())
+
+    async def _follow_index(self) -> None:
+        assert self.indexing is not None
+        await self.indexing.follow(self.settings, self.host.engine.options.base)
+
+    async def forget(self, repository: Path | None) -> None:
+        """Forget the context and the fast memory of a repository, or all there is.
+
+        Raises:
+            NeuralForgeError: a file of them cannot be deleted.
+        """
+        assert self.workspace is not None and self.indexing is not None
+        await self.workspace.forget(repository)
+        self.host.service.forget()
+        await self.indexing.forget(repository)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run something in the background, for as long as the server runs."""

@@ -190,17 +190,20 @@ async def purge(app: App, arguments: list[Any]) -> Any:
         folder = days = None
     gone = await _writer(app).ask(lambda recorder: recorder.log.purge(folder, days, everything))
     forgotten = await asyncio.to_thread(trainer_process.forget, app.host.home, folder, days)
+    if days is None:
+        await app.forget(folder)
     return {**asdict(gone), **forgotten}
 
 
 async def status(app: App, _: list[Any]) -> Any:
-    """`[]` → the engine, the stack, the log, the trainer, and this server's own share of time."""
-    engine, home = app.host.engine, app.host.home
+    """`[]` → engine, stack, log, trainer, runs and their waste, indexes, own share of time."""
+    engine, home, service = app.host.engine, app.host.home, app.host.service
     trainer = await asyncio.to_thread(read_state, home)
     return {
         "engine": {
             "state": engine.state,
             "restarts": engine.restarts,
+            "pid": engine.pid,
             "base": str(engine.options.base.path),
             "base_digest": engine.options.base.digest,
             "info": None if engine.info is None else asdict(engine.info),
@@ -211,6 +214,8 @@ async def status(app: App, _: list[Any]) -> Any:
         "home": str(home.root),
         "profile": home.profile,
         "documents": len(app.documents),
+        "completion": service.counts.describe(),
+        "index": {f: asdict(p) for f, p in app.indexing.progress.items()} if app.indexing else {},
         "own_ms": _percentiles(list(app.own_ms)),
     }
 

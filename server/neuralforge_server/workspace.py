@@ -145,9 +145,18 @@ class Workspace:
         for opened in self._open.values():
             self._look_later(opened, 0.0)
 
-    def forget(self) -> None:
-        """Something on disk is to be forgotten: read no index that was open."""
-        self._thread.submit(self._places.close)
+    async def forget(self, repository: Path | None) -> None:
+        """Forget what came from the documents of a repository, or of all, and let go of indexes.
+
+        What is typed from then on counts again.
+        """
+        for uri, opened in self._open.items():
+            path = Path(str(opened.document.path))
+            if repository is None or path.is_relative_to(repository):
+                opened.wait(None)
+                opened.around = Surroundings()
+                self._service.engine.tell(RememberRequest(uri, ""))
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._places.close)
 
     def close(self) -> None:
         """End the thread and let go of the indexes."""
@@ -232,6 +241,7 @@ class _Places:
         """Let go of the indexes; they are opened again when they are needed."""
         for provider in self._providers.values():
             provider.close()
+        self._providers.clear()
 
     def _excluded(self, path: Path) -> bool:
         if self._exclusions is None:

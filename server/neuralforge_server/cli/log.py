@@ -11,6 +11,7 @@ import click
 
 from neuralforge_adapters.home import Home
 from neuralforge_server.cli.common import json_option, print_json, print_table, profile_option
+from neuralforge_server.indexing import forget_indexes
 from neuralforge_server.learning.trainer_process import forget
 from neuralforge_server.session.log import SessionLog
 from neuralforge_server.session.rows import Outcome, Tally
@@ -112,7 +113,8 @@ def purge(
 
     On a disk too full for that, --everything deletes the log's file instead.
 
-    That goes for the session log and for the trainer's replay buffer and unfinished runs. Adapter
+    That goes for the session log, for the trainer's replay buffer and unfinished runs, and (but
+    for --older-than-days) for the context index and the fast memory. Adapter
     versions that were trained on it stay: roll them back, or unload the adapter.
     """
     if not (repository or older_than_days is not None or everything):
@@ -124,6 +126,8 @@ def purge(
             repository=repository, older_than_days=older_than_days, everything=everything
         )
     forgotten = forget(home, repository, older_than_days)
+    if older_than_days is None:
+        forget_indexes(home, None if repository is None else Path(repository))
     if as_json:
         print_json({**asdict(gone), **forgotten})
     else:

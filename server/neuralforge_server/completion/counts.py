@@ -6,7 +6,8 @@ the cache; the rest of those started were thrown away.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass
@@ -34,6 +35,10 @@ class Counts:
             self.prefetches_used += 1
         else:
             self.runs_used += 1
+
+    def describe(self) -> dict[str, Any]:
+        """As status shows it."""
+        return {**asdict(self), "wasted_share": self.wasted_share}
 
     @property
     def wasted_share(self) -> float | None:
