@@ -9,6 +9,7 @@ Knows no prompt format, no stack and no pipe.
 from __future__ import annotations
 
 import codecs
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -209,8 +210,8 @@ class Run:
 
     def _advance(self, token: int, room: int) -> tuple[deque[int], deque[Logits]]:
         """Evaluate `token` and a draft of what follows: the draft, and the logits after each."""
-        draft = self.drafter.propose(min(room, self.evaluator.limit - 1))
         started = time.perf_counter()
+        draft = self.drafter.propose(min(room, self.evaluator.limit - 1))
         rows = self.evaluator.extend(self.sequence, [token, *draft])
         self.drafter.evaluated(len(draft), (time.perf_counter() - started) * 1000)
         return deque(draft), deque(rows)
@@ -222,5 +223,7 @@ class Run:
 
 def log_probability(row: Logits, token: int) -> float:
     """Nats; a row of logits or of log-probabilities."""
-    highest = row.max()
-    return float(row[token] - highest - np.log(np.exp(row - highest).sum()))
+    relative = row - row.max()
+    chosen = float(relative[token])
+    np.exp(relative, out=relative)
+    return chosen - math.log(relative.sum())

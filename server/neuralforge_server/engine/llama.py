@@ -23,7 +23,6 @@ from neuralforge_server.engine.evaluate import Evaluator, Logits, StoppedError
 from neuralforge_server.engine.generate import (
     Choice,
     Drafter,
-    Pace,
     Run,
     Writer,
     log_probability,
@@ -42,6 +41,7 @@ from neuralforge_server.engine.protocol import (
     WarmRequest,
 )
 from neuralforge_server.engine.recall import Recall
+from neuralforge_server.engine.speculate import Speculator
 from neuralforge_server.engine.stacks import Stacks
 from neuralforge_server.engine.stop import StopFlag, abort_callback
 from neuralforge_server.engine.stopping import Stopper
@@ -72,7 +72,7 @@ class LlamaEngine:
         order = choose_order(self._vocabulary.fim, _metadata(self._model, "neuralforge.fim.orders"))
         self._prompts = Prompts(self._vocabulary, order, size)
         self._memory = Recall(Path(request.memory) if request.memory else None, self._vocabulary)
-        self._pace: Pace | None = None
+        self._pace = Speculator() if _can_roll_back(self._model) else None
         self._warm_up()
         self.info = EngineInfo(
             name=_metadata(self._model, "general.name") or Path(request.base).stem,
@@ -267,3 +267,8 @@ def _metadata(model: Any, key: str) -> str | None:
     buffer = ctypes.create_string_buffer(512)
     length = llama_cpp.llama_model_meta_val_str(model, key.encode(), buffer, 512)
     return buffer.value.decode("utf-8", "replace") if length >= 0 else None
+
+
+def _can_roll_back(model: Any) -> bool:
+    """Whether tokens can be taken back; a recurrent state only goes forward."""
+    return not (llama_cpp.llama_model_is_recurrent(model) or llama_cpp.llama_model_is_hybrid(model))

@@ -15,6 +15,7 @@ from functools import lru_cache
 from neuralforge_adapters.fim import FimOrder, layout
 from neuralforge_server.engine.protocol import Snippet, Surroundings
 from neuralforge_server.engine.vocabulary import Vocabulary
+from neuralforge_server.memory.text import blocks
 
 _FRONT_SHARE = 0.4
 """Of the context, for the surroundings; the rest is the window's."""
@@ -26,6 +27,10 @@ _RESERVES = 8
 """Steps in which room is left for the generated tokens."""
 _SLACK = 4
 """Tokens left free for the special ones."""
+_CACHED_BLOCKS = 8192
+_CACHED_TEXTS = 256
+_PROBE = "a = [\n    1,\n\n\n  \n\tb);\r\n\r\n  }\n// c\n \n"
+"""Where its lines can be tokenised one by one, the base's pre-tokenizer ends at line ends."""
 _PLAIN_SEPARATOR = "\n\n--- snippet ---\n\n"
 """Between files for a base without a token for it, as llama-server's /infill writes it."""
 
@@ -48,7 +53,9 @@ class Prompts:
         self._vocabulary = vocabulary
         self._order = order
         self._context = context
-        self._tokens = lru_cache(256)(lambda text: tuple(vocabulary.tokenize(text)))
+        self._block = lru_cache(_CACHED_BLOCKS)(lambda text: tuple(vocabulary.tokenize(text)))
+        self._in_blocks = self._joined(_PROBE) == vocabulary.tokenize(_PROBE)
+        self._tokens = lru_cache(_CACHED_TEXTS)(lambda text: tuple(self._tokenize(text)))
 
     def make(self, kept: str, suffix: str, around: Surroundings, reserve: int) -> Prompt:
         """The prompt for the cursor after `kept`, cut to leave `reserve` tokens; never empty."""
@@ -60,13 +67,25 @@ class Prompts:
         blind = self._order == "left-to-right"
         right = self._tokens(suffix)
         after = () if blind else right[: room // 3]
-        before = self._vocabulary.tokenize(kept, beginning=blind and not front)
+        before = self._before(kept, beginning=blind and not front)
         excess = len(before) + len(after) - room
         if excess > 0:
             before = before[-(-excess // _STEP) * _STEP :]
         tokens = layout(self._order, self._vocabulary.fim, before, after, front)
         left = [*front, *after, *before]
         return Prompt(tokens or [min(self._vocabulary.end_tokens, default=0)], left, right)
+
+    def _before(self, kept: str, *, beginning: bool) -> list[int]:
+        if beginning:  # with what the base wants at a prompt's start
+            return self._vocabulary.tokenize(kept, beginning=True)
+        return self._tokenize(kept)
+
+    def _tokenize(self, text: str) -> list[int]:
+        """Of a text that changes with every key, only the changed lines are tokenised anew."""
+        return self._joined(text) if self._in_blocks else self._vocabulary.tokenize(text)
+
+    def _joined(self, text: str) -> list[int]:
+        return [token for block in blocks(text) for token in self._block(block)]
 
     def _front(self, around: Surroundings, room: int) -> list[int]:
         """Repository, snippets and own path, in at most `room` tokens; the best comes last."""

@@ -44,7 +44,7 @@ class StackRequest:
     """Put a stack in force. Those before it stay loaded for a while, each with its own cache."""
 
     adapters: list[tuple[str, float]]
-    """(path of a GGUF adapter, scale), in order."""
+    """(path of a GGUF adapter, scale)."""
     digest: str
     """The stack's digest, which every completion made under it carries."""
     op: Literal["stack"] = "stack"
@@ -188,8 +188,9 @@ _REQUESTS: dict[str, type[Request]] = {
 
 
 def stack_request(stack: ResolvedStack) -> StackRequest:
-    """The request that puts `stack` in force."""
-    return StackRequest([(str(a.path), a.scale) for a in stack.adapters], stack.digest)
+    """The request that puts `stack` in force; in one order, whatever that of `stack`."""
+    ordered = sorted(stack.adapters, key=lambda a: (a.digest, a.scale))
+    return StackRequest([(str(a.path), a.scale) for a in ordered], stack.digest)
 
 
 def encode_request(request_id: int, request: Request) -> bytes:
@@ -216,3 +217,12 @@ def decode_request(message: dict[str, Any]) -> tuple[int, Request]:
     if (rules := fields.get("rules")) is not None:
         fields["rules"] = StopRules(**rules)
     return request_id, _REQUESTS[fields["op"]](**fields)
+
+
+def completion_of(result: dict[str, Any]) -> Completion:
+    """The completion in a decoded reply.
+
+    Raises:
+        TypeError, KeyError: it is none.
+    """
+    return Completion(**{**result, "others": tuple(result["others"])})

@@ -22,7 +22,7 @@ from neuralforge_adapters.errors import AdapterError, StackError
 from neuralforge_adapters.fold import fold
 from neuralforge_adapters.stack import ResolvedStack
 
-KEPT_STACKS = 4
+KEPT_STACKS = 8
 """Loaded at a time, besides the plain base; the one put in force longest ago goes first."""
 
 FileKey = tuple[str, int, int]

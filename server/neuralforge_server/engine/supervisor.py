@@ -30,6 +30,7 @@ from neuralforge_server.engine.protocol import (
     RememberRequest,
     Request,
     WarmRequest,
+    completion_of,
     encode_cancel,
     encode_request,
     stack_request,
@@ -113,7 +114,7 @@ class Generation:
             if "error" in reply:
                 self._result.set_exception(EngineError(reply["error"]))
             else:
-                self._result.set_result(Completion(**reply["result"]))
+                self._result.set_result(completion_of(reply["result"]))
 
 
 class EngineSupervisor:
