@@ -24,7 +24,6 @@ LENGTHS = (1, 2, 4, 8, 16, 32)
 _SAMPLE = 256
 """Places counted at one length."""
 _OWN_LEAST = 8
-"""Tokens that have to match before a place is taken for the cursor's own."""
 _OWN_MOST = 16
 """Places looked at for that: the cursor's own has few like it."""
 _LINE_REACH = 48
@@ -64,6 +63,11 @@ class OwnPlace:
         """The place that `after` follows: the tokens right of the cursor."""
         return cls(_below(after[:_LINE_REACH], ends_line), ends_line)
 
+    @property
+    def least(self) -> int:
+        """Tokens that have to match; all that can where the file's end is all there is below."""
+        return _OWN_LEAST if self.below else DEPTH
+
     def goes_on(self, ahead: Sequence[int]) -> bool:
         """Whether the tokens `ahead` of a place are those of the cursor's own."""
         return _below(ahead[:_LINE_REACH], self.ends_line) == self.below
@@ -94,7 +98,7 @@ class SegmentPlaces:
         tokens = _NOTHING
         for length in reversed(LENGTHS[: bisect.bisect_right(LENGTHS, self.longest)]):
             before, rows = rows, self._segment.widen(self._key, length, rows)
-            if length >= _OWN_LEAST and rows[1] - rows[0] <= _OWN_MOST:
+            if length >= own.least and rows[1] - rows[0] <= _OWN_MOST:
                 fresh = [row for row in range(*rows) if row not in seen]
                 mine.update(row for row in fresh if own.goes_on(self._ahead(row)))
                 seen.update(fresh)
@@ -112,7 +116,7 @@ class SegmentPlaces:
         for length in sorted(lengths, reverse=True):
             rows = self._segment.widen(self._key, length, rows)
             for row in self._counted(rows, set())[:_OWN_MOST]:
-                if length < _OWN_LEAST or not own.goes_on(self._ahead(int(row))):
+                if length < own.least or not own.goes_on(self._ahead(int(row))):
                     return length, self._segment.ahead(int(row), count)
         return 0, []
 
@@ -198,7 +202,7 @@ class LivePlaces:
         return 0, []
 
     def _mine(self, own: OwnPlace) -> list[int]:
-        places = self._found.get(_OWN_LEAST, _NOTHING)
+        places = self._found.get(own.least, _NOTHING)
         if len(places) > _OWN_MOST:
             places = self._found[self.longest]
         reach = _LINE_REACH + _LINES_SHOWN
