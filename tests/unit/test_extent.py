@@ -126,9 +126,9 @@ def test_strings_over_several_lines_that_begin_far_above_are_counted() -> None:
     ("text", "levels"),
     [
         ("class A:\n    def f(self):\n        x\n|", (8, 4, 0)),
-        ("class A:\n    def f(self):\n|", (8, 4, 0)),
+        ("class A:\n    def f(self):\n|", (8,)),
         ("|", (0,)),
-        ("if x:\n  y\nif z:\n|", (2, 0)),
+        ("if x:\n  y\nif z:\n|", (2,)),
     ],
 )
 def test_columns_at_which_a_statement_may_begin(text: str, levels: tuple[int, ...]) -> None:

@@ -29,7 +29,7 @@ _GRAMMARS = {
 }
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 _MARKS = frozenset("()[]{}")
-_SPECIAL = re.compile(r"<\|[^|>\s]*\|?>?|<(?:fim|file|repo)_\w+>?|[\ufffd\r]")
+_SPECIAL = re.compile(r"<\|[^|>\s]+\|?>?|<\|\Z|<(?:fim|file|repo)_\w+>?|[\ufffd\r]")
 _LOOP = re.compile(r"(?P<unit>[^\n]{2,40}?)(?P=unit){3,}")
 _GOES_ON = re.compile(r"(?:[{(\[,=+*/|&<>?:.\\-]|=>|\b(?:and|or|not|in|is|if|else|return))\s*\Z")
 _LEADS_ON = re.compile(r"\s*(?:[.)\]}|&?:+*/=,<>-]|and\b|or\b|if\b|else\b|in\b|for\b)")
@@ -44,6 +44,7 @@ def defects(before: str, text: str, after: str, language: str) -> set[Defect]:
         after: the document right of the cursor, without what the suggestion replaces.
         language: LSP's id.
     """
+    before, after = (part.replace("\r\n", "\n").replace("\r", "\n") for part in (before, after))
     checks: dict[Defect, bool] = {
         "suffix": _repeats_suffix(before, text, after),
         "brackets": _breaks_brackets(before, text, after, language),

@@ -29,7 +29,8 @@ _LONG = 2000
 _AUTO_CLOSED = re.compile(r"[\s)\]}\"'`;:,>]*\Z")
 _COMMENT = re.compile(r"\s+(?:#|//)\s.*\Z")
 _OPENS = re.compile(r"[{(\[]\Z|(?:=>|->)\Z|\b(?:do|then|else|begin)\Z")
-_COLON_BLOCKS = frozenset(["python", "nim", "yaml", ""])
+COLON_BLOCKS = frozenset(["python", "nim", "yaml", ""])
+"""Languages in which a colon opens a block, and only its lines are indented more."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def opens_block(line: str, language: str) -> bool:
     code = _COMMENT.sub("", line).rstrip()
     if _OPENS.search(code):
         return True
-    if not code.endswith(":") or language not in _COLON_BLOCKS:
+    if not code.endswith(":") or language not in COLON_BLOCKS:
         return False
     return not _opened(Lexer(language), [code])
 
@@ -204,12 +205,11 @@ def _unmatched(lexer: Lexer, lines: Sequence[str]) -> list[tuple[int, str, int |
 
 
 def _levels(above: Sequence[str], unit: str, language: str) -> tuple[int, ...]:
-    levels = levels_above(above)
     last = next((line for line in reversed(above) if line.strip()), "")
     if last and opens_block(last, language):
         deeper = columns(last) + columns(unit + ".") if unit else columns(last) + 4
-        return (deeper, *levels)
-    return levels or (0,)
+        return (deeper,)
+    return levels_above(above) or (0,)
 
 
 def _begins_block(opener: str, here: bool, following: Sequence[str], language: str) -> bool:

@@ -13,7 +13,7 @@ from itertools import takewhile
 
 from neuralforge_server.completion.extent import Place, auto_closed, opens_block, rules_at
 from neuralforge_server.completion.indentation import blanks, in_unit, leading
-from neuralforge_server.engine.brackets import LINE_COMMENTS, PAIRS, Lexer
+from neuralforge_server.engine.brackets import LINE_COMMENTS, PAIRS, Lexer, settle
 from neuralforge_server.engine.stopping import Stopper, columns, same_line, substantial
 
 _SPECIAL = re.compile(
@@ -98,8 +98,12 @@ def overlap(text: str, tail: str, quote: str = "") -> int:
         part = tail[:length]
         closers = "".join(c for c in part if c in _CLOSERS)
         if set(part) <= _PUNCTUATION and text.endswith(part) and closed.endswith(closers):
-            return length
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(tail, closed)))  # noqa: B905
+            ending = length
+            break
+    else:
+        ending = 0
+    anywhere = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(tail, closed)))  # noqa: B905
+    return max(ending, anywhere)
 
 
 def open_quote(line_prefix: str) -> str:
@@ -140,7 +144,7 @@ def _stopped(text: str, place: Place, max_lines: int, *, looked: bool) -> str:
 
 def _whole(text: str, place: Place, unfinished: bool) -> str:
     """`text` without a last line or word that a limit cut, or that leaves something open."""
-    lines = text.split("\n")
+    lines = _well_indented(text.split("\n"), place)
     if unfinished and _several(lines):
         lines.pop()
     elif unfinished:
@@ -150,6 +154,27 @@ def _whole(text: str, place: Place, unfinished: bool) -> str:
     if not _several(lines):
         lines[-1] = _closed_line(lines[-1], place)
     return "\n".join(lines).rstrip("\n")
+
+
+def _well_indented(lines: list[str], place: Place) -> list[str]:
+    """`lines` up to one that is not indented as the statement above it asks for.
+
+    Only Python is that strict; a block's opener goes with the body that it lacks.
+    """
+    if place.language != "python" or place.within or place.opened:
+        return lines
+    lexer, opened, last = Lexer("python"), list[str](), place.prefix + lines[0]
+    settle(opened, lexer.brackets(last + "\n"))
+    statement = columns(last)
+    for number, line in enumerate(lines[1:], 1):
+        if line.strip() and not (lexer.within or opened or last.endswith("\\")):
+            asked = opens_block(last, "python")
+            if last.strip() and asked != (columns(line) > statement):
+                return lines[: number - asked]
+            statement = columns(line)
+        settle(opened, lexer.brackets(line + "\n"))
+        last = line if line.strip() else last
+    return lines
 
 
 def _several(lines: Sequence[str]) -> bool:
@@ -177,13 +202,18 @@ def _closed_line(line: str, place: Place) -> str:
     A bracket at the end of its line, or a list that goes on, has one.
     """
     lexer = Lexer(place.language, place.within)
-    opened = _left_open(lexer.brackets(line))
+    found = lexer.brackets(line)
     if lexer.began >= 0 and lexer.within and lexer.within not in LINE_COMMENTS:
         return _closed_line(_DANGLING.sub("", line[: lexer.began]), place)
-    goes_on = not place.suffix.strip() and (_DANGLING.search(line) or _OPEN_END.search(line))
-    if opened and not goes_on and not lexer.within:
-        return _DANGLING.sub("", line[: opened[0]])
-    return line
+    opened = _left_open(found)
+    if not opened or lexer.within:
+        return line
+    if not auto_closed(place.suffix):
+        closed = not _left_open(found + lexer.brackets(place.suffix))
+        return line if closed else _DANGLING.sub("", line[: opened[0]])
+    if not place.suffix.strip() and (_DANGLING.search(line) or _OPEN_END.search(line)):
+        return line
+    return _DANGLING.sub("", line[: opened[0]])
 
 
 def _left_open(brackets: Sequence[tuple[int, str]]) -> list[int]:
@@ -247,13 +277,19 @@ def _spelled(line: str, depth: int, have: int, unit: str) -> str:
 def _worth_showing(text: str, place: Place) -> bool:
     """Whether `text` says anything that does not stand right there, or right above, already."""
     words, tail = text.strip(), place.suffix.strip()
-    if not words or tail.startswith(words):
+    if not words or _phrase_begins(tail, words):
         return False
     if not place.within and _ENDS_WORD.search(text) and _BEGINS_WORD.match(place.suffix):
         return False
     if "\n" not in words and same_line(place.prefix + text + place.suffix, place.above):
         return False
-    return bool(tail) or words != place.below.strip()
+    return bool(tail) or not same_line(words, place.below)
+
+
+def _phrase_begins(text: str, words: str) -> bool:
+    """Whether `text` begins with `words`, and not only with the letters of a longer word."""
+    rest = text[len(words) :]
+    return text.startswith(words) and not (words[-1].isalnum() and rest[:1].isalnum())
 
 
 def _scan(text: str, opened: list[str]) -> tuple[list[str], str]:

@@ -96,13 +96,13 @@ class Stopper:
             )
         if self._lines and not self._within and self._leaves_block(line):
             return self._last_end()
+        if self._tail is not None and (tail := self._tail.search(line)):
+            return self._start + tail.start()
         if self._rules.balanced:
             opened = self._opened.copy()
             brackets = Lexer(self._rules.language, self._within).brackets(line)
             if (closes := settle(opened, brackets)) is not None:
                 return self._start + closes if line[:closes].strip() else self._last_end()
-        if self._tail is not None and (tail := self._tail.search(line)):
-            return self._start + tail.start()
         loop = loop_start(line)
         return None if loop is None else self._start + loop
 
