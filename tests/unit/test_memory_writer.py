@@ -14,15 +14,8 @@ from hypothesis import strategies as st
 
 from neuralforge_adapters.errors import HomeError
 from neuralforge_adapters.fim import _PRE_TOKEN
-from neuralforge_adapters.home import Home
 from neuralforge_server.memory.evidence import OwnPlace, SegmentPlaces
-from neuralforge_server.memory.index import (
-    MANIFEST,
-    MemoryIndex,
-    base_folder,
-    read_manifest,
-    repository_folder,
-)
+from neuralforge_server.memory.index import MANIFEST, MemoryIndex, read_manifest
 from neuralforge_server.memory.text import blocks, chunks
 from neuralforge_server.memory.writer import MemoryWriter
 
@@ -274,16 +267,6 @@ def test_a_disk_that_refuses_leaves_what_was_put_pending(tmp_path: Path) -> None
     with pytest.raises(HomeError):
         writer.commit()
     assert writer.paths() == {"a"}
-
-
-def test_profiles_and_bases_have_folders_of_their_own(tmp_path: Path) -> None:
-    folders = {
-        base_folder(Home(tmp_path, profile), digest * 64)
-        for profile in ("default", "employer")
-        for digest in "ab"
-    }
-    assert len(folders) == 4
-    assert repository_folder(tmp_path, Path("/a")) != repository_folder(tmp_path, Path("/b"))
 
 
 @settings(max_examples=200, deadline=None)

@@ -165,7 +165,7 @@ class _OpenDocuments:
     def __init__(self, vocabulary: Tokenizer) -> None:
         self._vocabulary = vocabulary
         self._blocks: dict[str, dict[str, list[int]]] = {}
-        self._tokens: dict[str, list[int]] = {}
+        self._tokens: dict[str, npt.NDArray[np.int32]] = {}
         self._joined: LiveText | None = None
 
     def put(self, key: str, text: str) -> None:
@@ -178,13 +178,13 @@ class _OpenDocuments:
         parts = blocks(text)
         known = {part: before.get(part) or self._vocabulary.tokenize(part) for part in set(parts)}
         self._blocks[key] = known
-        self._tokens[key] = [token for part in parts for token in known[part]]
+        self._tokens[key] = np.array([token for part in parts for token in known[part]], np.int32)
 
     def joined(self) -> LiveText:
         """As many of the documents changed last as there is room for."""
         if self._joined is None:
             room = _MOST_LIVE_TOKENS
-            chosen: list[list[int]] = []
+            chosen: list[npt.NDArray[np.int32]] = []
             for tokens in reversed(self._tokens.values()):
                 room -= len(tokens)
                 if room < 0:

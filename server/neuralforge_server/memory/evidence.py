@@ -137,7 +137,7 @@ class SegmentPlaces:
 class LiveText:
     """Token texts held in memory, joined: open documents, or the prompt itself."""
 
-    def __init__(self, texts: Sequence[Sequence[int]]) -> None:
+    def __init__(self, texts: Sequence[Sequence[int] | npt.NDArray[np.int32]]) -> None:
         wall = np.full(DEPTH, _BOUNDARY, dtype=np.int32)
         parts = [wall]
         for text in texts:

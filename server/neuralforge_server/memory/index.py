@@ -7,14 +7,13 @@ manifest is empty; a segment that is missing or damaged is left out. Writes noth
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from neuralforge_adapters.home import Home, read_json, write_json
+from neuralforge_adapters.home import read_json, write_json
 from neuralforge_server.errors import SegmentDamagedError
 from neuralforge_server.memory.segment import Segment
 
@@ -63,18 +62,6 @@ class MemoryIndex:
         for name in self._opened.keys() - stamps.keys():
             del self._opened[name]
         return [repository for _, repository in self._opened.values()]
-
-
-def base_folder(home: Home, base_digest: str) -> Path:
-    """The folder of a base's memory in a profile: token ids of one base mean nothing to another."""
-    profile = hashlib.sha256(home.profile.encode()).hexdigest()[:8]
-    return home.cache / "memory" / f"{profile}-{base_digest[:16]}"
-
-
-def repository_folder(base: Path, root: Path) -> Path:
-    """The folder below `base` of the repository (or workspace) at `root`."""
-    name = hashlib.sha256(str(root.absolute()).encode("utf-8", "replace")).hexdigest()
-    return base / name[:16]
 
 
 def read_manifest(folder: Path) -> list[Entry]:

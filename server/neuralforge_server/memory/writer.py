@@ -112,27 +112,21 @@ class MemoryWriter:
                 self._read(verify=False)
             self._apply()
             self._merge()
-            self._sweep()
+            _sweep(self._folder, {MANIFEST, *(entry.file for entry in self._entries)})
 
     def forget(self) -> None:
-        """Forget the whole repository, at once for every reader.
+        """Forget the whole repository, at once for every reader, and what is pending.
 
         Raises:
             HomeError: another process holds the folder.
         """
+        forget(self._folder)
         self._pending.clear()
-        if not self._folder.exists():
-            return
-        with self._lock():
-            (self._folder / MANIFEST).unlink(missing_ok=True)
-            self._read(verify=False)
-            self._sweep()
-        with contextlib.suppress(OSError):  # a reader on Windows may still hold a segment
-            self._folder.rmdir()
+        self._read(verify=False)
 
     def _lock(self) -> contextlib.AbstractContextManager[None]:
         private_dir(self._folder)
-        return locked(self._folder.with_name(f"{self._folder.name}.lock"), _LOCK_SECONDS)
+        return _locked(self._folder)
 
     def _read(self, *, verify: bool) -> None:
         self._entries, self._parts = read_manifest(self._folder), []
@@ -191,13 +185,34 @@ class MemoryWriter:
         self._entries, self._parts = entries, parts
         self._index()
 
-    def _sweep(self) -> None:
-        """Delete what the manifest does not name; what cannot be deleted now is, another time."""
-        named = {MANIFEST, *(entry.file for entry in self._entries)}
-        for path in self._folder.iterdir():
-            if path.name not in named:
-                with contextlib.suppress(OSError):
-                    path.unlink()
+
+def forget(folder: Path) -> None:
+    """Forget the repository in `folder`: no reader finds it from its next request on.
+
+    A file that a reader on Windows still holds is deleted by the next commit or `forget`.
+
+    Raises:
+        HomeError: another process holds the folder.
+    """
+    if not folder.exists():
+        return
+    with _locked(folder):
+        (folder / MANIFEST).unlink(missing_ok=True)
+        _sweep(folder, set())
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _sweep(folder: Path, named: set[str]) -> None:
+    """Delete what no manifest names; what cannot be deleted now is, another time."""
+    for path in folder.iterdir():
+        if path.name not in named:
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _locked(folder: Path) -> contextlib.AbstractContextManager[None]:
+    return locked(folder.with_name(f"{folder.name}.lock"), _LOCK_SECONDS)
 
 
 def _digest(text: str) -> str:
