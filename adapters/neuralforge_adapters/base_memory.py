@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 BATCH = 256
 """Tokens that llama.cpp evaluates in one call, and that its compute buffers are made for."""
+SEQUENCES = 4
+"""Prompts whose keys and values the engine keeps, each of the whole context."""
 RANK = 16
 TRAINED_TOKENS = 4 * 256
 """Of one micro-batch: four samples of 256 tokens."""
@@ -34,11 +36,11 @@ class Shape:
 
 
 def serving_bytes(shape: Shape, context: int) -> int:
-    """The file (mapped), keys and values of `context` tokens in F16, and compute buffers.
+    """The file (mapped), keys and values of four prompts of `context` tokens in F16, buffers.
 
-    File + 2·layers·kv_width·context·2 + 256·(vocabulary + 2·hidden + 6·width)·4 + 60 MiB.
+    File + 4·2·layers·kv_width·context·2 + 256·(vocabulary + 2·hidden + 6·width)·4 + 60 MiB.
     """
-    cache = 2 * shape.layers * shape.kv_width * context * _F16
+    cache = SEQUENCES * 2 * shape.layers * shape.kv_width * context * _F16
     buffers = BATCH * (shape.vocabulary + 2 * shape.hidden + 6 * shape.width) * _F32
     return shape.file_bytes + cache + buffers + _ENGINE
 
