@@ -61,7 +61,7 @@ class LlamaServer:
         """
         command = [str(binary), "--model", str(model), "--host", "127.0.0.1", "--port", "0"]
         self.process = subprocess.Popen(
-            [*command, "--no-webui", *flags],
+            [*command, "--no-ui", *flags],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -91,8 +91,8 @@ class LlamaServer:
         self.close()
 
     def _address(self) -> str:
-        """The address from its log; it listens before it has loaded, and says so again after."""
-        url, last = "", ""
+        """The address from its log, once the model is loaded as well."""
+        url, last, loaded = "", "", False
         while True:
             try:
                 line = self._lines.get(timeout=_START_SECONDS)
@@ -103,7 +103,8 @@ class LlamaServer:
             last = line.strip() or last
             if found := re.search(r"listening on (http://\S+)", line):
                 url = found.group(1)
-            if url and "all slots are idle" in line:
+            loaded = loaded or "model loaded" in line
+            if url and loaded:
                 return url
 
     def _read(self) -> None:
