@@ -76,7 +76,8 @@ def check_adapter(path: Path, base_digest: str) -> AdapterFacts:
         header = read_gguf_header(path)
         facts = _facts(header)
         _refuse_other_base(path, header, base_digest)
-        bad = next((t.name for t in header.tensors if not _finite(path, t)), None)
+        data = np.memmap(path, np.uint8, "r")
+        bad = next((t.name for t in header.tensors if not _finite(data, t)), None)
     except (OSError, ValueError, NotImplementedError) as error:
         raise AdapterError(f"adapter {path} cannot be used: {error}; {_FRESH}") from error
     if bad is not None:
@@ -190,10 +191,10 @@ def _refuse_other_base(path: Path, header: GgufHeader, base_digest: str) -> None
         )
 
 
-def _finite(path: Path, tensor: TensorPlace) -> bool:
+def _finite(data: NDArray[np.uint8], tensor: TensorPlace) -> bool:
     """Whether every value is finite. An exponent of ones alone means NaN or infinity."""
     kind = Kind(tensor.type)
-    raw = np.memmap(path, np.uint8, "r", tensor.start, (tensor.size,))
+    raw = data[tensor.start : tensor.start + tensor.size]
     if kind == Kind.BF16:
         return not ((raw.view(np.uint16) & 0x7F80) == 0x7F80).any()
     if kind in (Kind.F32, Kind.F16):

@@ -10,7 +10,7 @@ Knows no engine, and trusts its input: `convert.check_adapter` has read it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +42,20 @@ class _Factors:
     scale: float
 
 
+@dataclass(frozen=True)
+class _Tensor:
+    """A matrix to be written, in parts that follow each other in memory order."""
+
+    name: str
+    shape: tuple[int, int]
+    parts: list[Matrix]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(part.nbytes for part in self.parts)
+
+
 def fold(adapters: Sequence[tuple[Path, float]], out: Path) -> None:
     """Write the sum of `adapters` (file, scale) to `out` as one GGUF adapter.
 
@@ -52,22 +66,28 @@ def fold(adapters: Sequence[tuple[Path, float]], out: Path) -> None:
             file cannot be read or written.
     """
     try:
-        architectures, modules = set(), {}  # type: ignore[var-annotated]
-        for path, scale in adapters:
-            architecture, factors = _read(path, scale)
-            architectures.add(architecture)
-            for name, factor in factors.items():
-                modules.setdefault(name, []).append(factor)
-        if len(architectures) != 1:
-            raise ValueError(
-                f"they are made for {' and '.join(sorted(architectures)) or 'nothing'}"
-            )
-        _write(out, architectures.pop(), {name: _joined(name, f) for name, f in modules.items()})
+        architecture, modules = _collect(adapters)
+        tensors = [t for name, factors in modules.items() for t in _joined(name, factors)]
+        _write(out, architecture, tensors)
     except (OSError, ValueError) as error:
         names = ", ".join(path.name for path, _ in adapters)
         raise AdapterError(
             f"the adapters {names} cannot be combined: {error}; take one out of the stack"
         ) from error
+
+
+def _collect(adapters: Sequence[tuple[Path, float]]) -> tuple[str, dict[str, list[_Factors]]]:
+    """What all of them are made for, and every module's factors."""
+    architectures: set[str] = set()
+    modules: dict[str, list[_Factors]] = {}
+    for path, scale in adapters:
+        architecture, factors = _read(path, scale)
+        architectures.add(architecture)
+        for name, factor in factors.items():
+            modules.setdefault(name, []).append(factor)
+    if len(architectures) != 1:
+        raise ValueError(f"they are made for {' and '.join(sorted(architectures)) or 'nothing'}")
+    return architectures.pop(), modules
 
 
 def _read(path: Path, scale: float) -> tuple[str, dict[str, _Factors]]:
@@ -99,23 +119,24 @@ def _matrix(data: NDArray[np.uint8], place: TensorPlace) -> Matrix:
     return np.asarray(dequantize(raw.reshape(rows, -1), kind), np.float32)
 
 
-def _joined(name: str, factors: list[_Factors]) -> tuple[Matrix, Matrix]:
+def _joined(name: str, factors: list[_Factors]) -> Iterator[_Tensor]:
     """One A and one B for all of a module's factors."""
-    if len({(f.a.shape[1], f.b.shape[0]) for f in factors}) > 1:
+    wide, high = factors[0].a.shape[1], factors[0].b.shape[0]
+    if any((f.a.shape[1], f.b.shape[0]) != (wide, high) for f in factors):
         raise ValueError(f"they differ in the shape of {name}")
-    return (
-        np.concatenate([f.a for f in factors]),
-        np.concatenate([f.b * np.float32(f.scale) for f in factors], axis=1),
-    )
+    rank = sum(len(f.a) for f in factors)
+    yield _Tensor(f"{name}.lora_a", (rank, wide), [f.a for f in factors])
+    b = np.empty((high, rank), np.float32)
+    start = 0
+    for factor in factors:
+        end = start + len(factor.a)
+        np.multiply(factor.b, np.float32(factor.scale), out=b[:, start:end])
+        start = end
+    yield _Tensor(f"{name}.lora_b", (high, rank), [b])
 
 
-def _write(out: Path, architecture: str, modules: dict[str, tuple[Matrix, Matrix]]) -> None:
+def _write(out: Path, architecture: str, tensors: Sequence[_Tensor]) -> None:
     """A GGUF adapter of F32 tensors. gguf's own writer takes longer than a swap may."""
-    tensors = [
-        (f"{module}.lora_{side}", matrix)
-        for module, pair in modules.items()
-        for side, matrix in zip("ab", pair, strict=True)
-    ]
     metadata = [
         _string("general.architecture") + struct.pack("<I", _STRING) + _string(architecture),
         _string("general.type") + struct.pack("<I", _STRING) + _string("adapter"),
@@ -125,19 +146,19 @@ def _write(out: Path, architecture: str, modules: dict[str, tuple[Matrix, Matrix
     head = b"GGUF" + struct.pack("<IQQ", _VERSION, len(tensors), len(metadata))
     head += b"".join(metadata) + b"".join(_infos(tensors))
     with out.open("wb") as file:
-        file.write(_padded(head))
-        for _, matrix in tensors:
-            file.write(matrix.data)
-            file.write(b"\0" * (-matrix.nbytes % _ALIGNMENT))
+        file.write(head + _padding(len(head)))
+        for tensor in tensors:
+            file.writelines(part.data for part in tensor.parts)
+            file.write(_padding(tensor.size))
 
 
-def _infos(tensors: Iterable[tuple[str, Matrix]]) -> Iterable[bytes]:
+def _infos(tensors: Iterable[_Tensor]) -> Iterator[bytes]:
     """Name, shape (contiguous dimension first), type and place of every tensor."""
     offset = 0
-    for name, matrix in tensors:
-        rows, columns = matrix.shape
-        yield _string(name) + struct.pack("<IQQIQ", 2, columns, rows, Kind.F32, offset)
-        offset += matrix.nbytes + -matrix.nbytes % _ALIGNMENT
+    for tensor in tensors:
+        rows, columns = tensor.shape
+        yield _string(tensor.name) + struct.pack("<IQQIQ", 2, columns, rows, Kind.F32, offset)
+        offset += tensor.size + len(_padding(tensor.size))
 
 
 def _string(text: str) -> bytes:
@@ -145,5 +166,5 @@ def _string(text: str) -> bytes:
     return struct.pack("<Q", len(data)) + data
 
 
-def _padded(data: bytes) -> bytes:
-    return data + b"\0" * (-len(data) % _ALIGNMENT)
+def _padding(size: int) -> bytes:
+    return b"\0" * (-size % _ALIGNMENT)

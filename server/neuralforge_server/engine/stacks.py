@@ -54,6 +54,7 @@ class Stacks:
         self._serials = itertools.count(1)
         self._plain = LoadedStack(0, ResolvedStack().digest, (), None, 1.0)
         self._loaded: dict[str, LoadedStack] = {}
+        self._checked: set[FileKey] = set()
         self._computing = self._plain
         self.current = self._plain
         """What requests get that name none."""
@@ -64,6 +65,9 @@ class Stacks:
         Raises:
             AdapterError: a file is missing, damaged, not finite, or for another base.
         """
+        if not adapters:
+            self.current = self._plain
+            return
         content = tuple((_file_key(path), scale) for path, scale in adapters)
         known = self._loaded.pop(digest, None)
         if known is not None and known.content == content:
@@ -109,8 +113,10 @@ class Stacks:
         self._computing = stack
 
     def _load(self, content: tuple[tuple[FileKey, float], ...], digest: str) -> LoadedStack:
-        for (path, _, _), _ in content:
-            check_adapter(Path(path), self._base_digest)
+        for key, _ in content:
+            if key not in self._checked:
+                check_adapter(Path(key[0]), self._base_digest)
+                self._checked.add(key)
         wanted = [(Path(path), scale) for (path, _, _), scale in content if scale != 0]
         adapter, factor = None, 1.0
         if len(wanted) == 1:
