@@ -48,6 +48,8 @@ class Place:
     """The next lines below that are not blank."""
     within: str
     """The string or comment that the cursor is in; empty outside."""
+    sealed: bool
+    """Whether `within` is over several lines, and its end stands below."""
     opened: str
     """Brackets that are open and that nothing below closes, innermost last."""
     unit: str
@@ -85,6 +87,7 @@ def look(lines: Sequence[str], language: str, position: Position) -> Place:
         above=next((line for line in reversed(above) if line.strip()), ""),
         following=following,
         within=lexer.within,
+        sealed=_sealed(lexer.within, lines, position, language),
         opened=_closable(opened, Lexer(language, lexer.within), [suffix, *below]),
         unit=unit,
         levels=_levels(above, unit, language),
@@ -110,6 +113,7 @@ def rules_at(place: Place, max_lines: int) -> StopRules:
         joins=not auto_closed(place.suffix),
         below=place.below,
         within=place.within,
+        sealed=place.sealed,
         balanced=True,
         opened=place.opened,
     )
@@ -149,6 +153,18 @@ def _within_at(lines: Sequence[str], number: int, language: str) -> str:
         if opened % 2 if begin == end else opened > above.count(end):
             return begin
     return ""
+
+
+def _sealed(within: str, lines: Sequence[str], position: Position, language: str) -> bool:
+    """Whether the string or comment of several lines that the cursor is in ends below."""
+    end = dict(several_lines(language)).get(within)
+    if end is None:
+        return False
+    below = "".join(lines[position.line : position.line + _COUNTED])
+    after = below[position.character :]
+    if end != within:
+        return after.count(end) > after.count(within)
+    return (after.count(end) - after.count("\\" + end)) % 2 == 1
 
 
 def _opened(lexer: Lexer, lines: Sequence[str]) -> list[tuple[str, int]]:

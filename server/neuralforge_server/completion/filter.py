@@ -17,7 +17,7 @@ from neuralforge_server.engine.brackets import LINE_COMMENTS, PAIRS, Lexer, sett
 from neuralforge_server.engine.stopping import Stopper, columns, same_line, substantial
 
 _SPECIAL = re.compile(
-    r"<\|[^|>\s]{1,40}\|>|<[｜][^｜>\n]{1,40}[｜]>|<(?:EOT|PRE|SUF|MID)>"
+    r"\ufffd|<\|[^|>\s]{1,40}\|>|<[｜][^｜>\n]{1,40}[｜]>|<(?:EOT|PRE|SUF|MID)>"
     r"|<(?:fim|file|repo|reponame|filename|jupyter|issue|commit|gh)_[a-z_]{1,20}>"
 )
 _PARTIAL_SPECIAL = re.compile(
@@ -28,6 +28,7 @@ _CLOSERS = frozenset(PAIRS) | frozenset(_QUOTES)
 _PUNCTUATION = _CLOSERS | frozenset(";:,>/")
 _LAST_WORD = re.compile(r"\w+\Z")
 _DANGLING = re.compile(r"(?:\s*(?:[=+*/|&,.<-]|\band|\bor|\bnot|\bin|\bis|\bif|\belse))+\s*\Z")
+_STRING_PREFIX = re.compile(r"\b[bBfFrRuU]{1,2}\Z")
 _ENDS_WORD = re.compile(r"[\w\"'`)\]}]\Z")
 _BEGINS_WORD = re.compile(r"[\w\"'`]")
 _OPEN_END = re.compile(r"[({\[:]\s*\Z|=>\s*\Z")
@@ -68,8 +69,10 @@ def shape(
     text = _aligned(_without_below(text, known.prefix, known.following), known)
     if not _worth_showing(text, known):
         return None
-    tail = known.suffix.rstrip()
-    return Shaped(text, overlap(text, tail, open_quote(known.prefix)))
+    replaces = overlap(text, known.suffix.rstrip(), open_quote(known.prefix))
+    if not _ends_strings(text, known.suffix[replaces:], known):
+        return None
+    return Shaped(text, replaces)
 
 
 def cut_special(text: str) -> str:
@@ -122,7 +125,7 @@ def _line_alone(prefix: str, suffix: str, below: str) -> Place:
     lexer = Lexer()
     lexer.brackets(prefix)
     following = (below,) if below.strip() else ()
-    return Place("", prefix, suffix, "", following, lexer.within, "", "", (), False, 0)
+    return Place("", prefix, suffix, "", following, lexer.within, False, "", "", (), False, 0)
 
 
 def _stopped(text: str, place: Place, max_lines: int, *, looked: bool) -> str:
@@ -204,7 +207,8 @@ def _closed_line(line: str, place: Place) -> str:
     lexer = Lexer(place.language, place.within)
     found = lexer.brackets(line)
     if lexer.began >= 0 and lexer.within and lexer.within not in LINE_COMMENTS:
-        return _closed_line(_DANGLING.sub("", line[: lexer.began]), place)
+        before = _STRING_PREFIX.sub("", line[: lexer.began])
+        return _closed_line(_DANGLING.sub("", before), place)
     opened = _left_open(found)
     if not opened or lexer.within:
         return line
@@ -290,6 +294,13 @@ def _phrase_begins(text: str, words: str) -> bool:
     """Whether `text` begins with `words`, and not only with the letters of a longer word."""
     rest = text[len(words) :]
     return text.startswith(words) and not (words[-1].isalnum() and rest[:1].isalnum())
+
+
+def _ends_strings(text: str, rest: str, place: Place) -> bool:
+    """Whether a line with `text` in it leaves no string open that `text` has to do with."""
+    lexer = Lexer(place.language, place.within)
+    lexer.brackets(text + rest)
+    return lexer.within not in ("'", '"') or not set(text) & set(_QUOTES)
 
 
 def _scan(text: str, opened: list[str]) -> tuple[list[str], str]:

@@ -25,6 +25,7 @@ _BLANKS = 80
 """Characters of indentation after which no text is waited for: some bases never end it."""
 _BLANKS_HERE = 24
 """The same for what is added to the cursor's own line."""
+_CLOSING = {"/*": "*/"}
 _DANGLING = re.compile(r"[\s=+*/|&,.<>-]+$")
 
 
@@ -46,6 +47,8 @@ class StopRules:
     """The next line below that is not blank."""
     within: str = ""
     """The string or comment that the cursor is in, as `brackets.Lexer` names it."""
+    sealed: bool = False
+    """Whether the end of `within` stands below already: a text ends where it would close it."""
     balanced: bool = False
     """Whether closing a bracket that is not in `opened` ends it."""
     opened: str = ""
@@ -98,6 +101,11 @@ class Stopper:
             return self._last_end()
         if self._tail is not None and (tail := self._tail.search(line)):
             return self._start + tail.start()
+        if (
+            self._rules.sealed
+            and (mark := line.find(_CLOSING.get(self._within, self._within))) >= 0
+        ):
+            return self._start + mark if line[:mark].strip() else self._last_end()
         if self._rules.balanced:
             opened = self._opened.copy()
             brackets = Lexer(self._rules.language, self._within).brackets(line)
@@ -158,6 +166,8 @@ class Stopper:
             block = lines[-period:]
             if lines[-2 * period : -period] == block and any(map(substantial, block)):
                 return len(lines) - period - 1
+        if len(lines) > 1 and same_line(lines[-1], lines[-2]):
+            return len(lines) - 2
         return None
 
 
