@@ -40,6 +40,10 @@ class FastMemory:
         """Whether it holds the file as it is."""
         return self._held.get(path) == content
 
+    def paths(self) -> set[str]:
+        """The files that it holds."""
+        return set(self._held)
+
     def put(self, path: str, text: str, content: bytes) -> None:
         """Learn a file."""
         self._writer.put(path, text)
@@ -89,7 +93,8 @@ class Keeper:
         if not self._walker.root.is_dir():
             return  # unmounted, perhaps: what is known stays
         seen = self._take_below("")
-        for path in self._known.keys() - seen:
+        held = self._memory.paths() if self._memory else set[str]()
+        for path in (self._known.keys() | held) - seen:
             self._drop(path)
         self._commit()
 
