@@ -14,9 +14,11 @@ from sqlite_utils import Database
 
 from neuralforge_server import commands as lsp_commands
 from neuralforge_server import settings
+from neuralforge_server.base_report import preset_table
 from neuralforge_server.cli import group
 from neuralforge_server.session.log import SessionLog
 
+_TABLE_BEGINS, _TABLE_ENDS = "<!-- presets, by `make docs` -->", "<!-- end of presets -->"
 _NOTE = "Made from the code by `make docs`; a test fails when it is stale.\n\n"
 
 
@@ -40,7 +42,16 @@ def schema() -> str:
     return f"# Schema of the session log\n\n{_NOTE}```sql\n{statements}\n```\n"
 
 
+def bases() -> str:
+    """The page on bases, as it is, with the table of presets made anew."""
+    page = (Path(__file__).parent / "bases.md").read_text("utf-8")
+    before, _, rest = page.partition(_TABLE_BEGINS)
+    _, _, after = rest.partition(_TABLE_ENDS)
+    return f"{before}{_TABLE_BEGINS}\n{preset_table()}{_TABLE_ENDS}{after}"
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "bases.md": bases,
     "commands.md": commands,
     "lsp-commands.md": lsp_commands.docs_table,
     "settings.md": settings.docs_table,

@@ -15,6 +15,7 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neuralforge_adapters.base_choice import BaseChoice
 from neuralforge_adapters.errors import NeuralForgeError
 from neuralforge_adapters.home import DEFAULT_PROFILE, Home, private_dir
 from neuralforge_adapters.trainer_files import state_file
@@ -338,11 +339,14 @@ class App(DocumentListener):
     def _files_changed(self, paths: set[Path]) -> None:
         if self.host.stack_file.path in paths:
             self.spawn(self.host.follow())
+        based = BaseChoice(self.host.home).path in paths
+        if based and self.life is not None:
+            self.spawn(self.life.base_changed())
         if self.learner is None:
             return
         if state_file(self.host.home) in paths:
             self.spawn(self.learner.show_state())
-        if any(path.name == "HEAD" for path in paths):
+        if based or any(path.name == "HEAD" for path in paths):
             self.learner.wake()
 
 

@@ -12,9 +12,12 @@ from pathlib import Path
 from neuralforge_adapters.base_facts import read_facts
 from neuralforge_adapters.base_memory import Shape, serving_bytes, training_bytes
 from neuralforge_adapters.bases import BaseList, is_base_path, locate
+from neuralforge_adapters.convert import CONVERTIBLE
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.presets import Preset, presets, refuse_encoder_decoder
 from neuralforge_server.training_check import obstacle, shape_obstacle
+
+_DOCS_CONTEXT = 1024
 
 
 @dataclass(frozen=True)
@@ -109,3 +112,24 @@ def lines(report: Report) -> list[tuple[str, str]]:
         ("training", f"about {report.training_bytes / 1e9:.1f} GB of memory"),
         ("trainable", f"no: {report.untrainable}" if report.untrainable else "yes"),
     ]  # fmt: skip
+
+
+def preset_table() -> str:
+    """The presets as a Markdown table, for `docs/bases.md`."""
+    head = (
+        "| name | parameters | file | context | licence | FIM tokens | serving | training "
+        "| on the Hub | seen in |\n|---|---|---|---|---|---|---|---|---|---|\n"
+    )
+    return head + "".join(map(_preset_row, presets().values()))
+
+
+def _preset_row(preset: Preset) -> str:
+    shape = preset.shape
+    trained = f"{training_bytes(shape) / 1e9:.0f} GB"
+    return (
+        f"| `{preset.name}` | {shape.parameters / 1e9:.2f} B | {shape.file_bytes / 1e9:.2f} GB "
+        f"| {preset.context:,} | {preset.licence} | {preset.fim} "
+        f"| {serving_bytes(shape, _DOCS_CONTEXT) / 1e9:.1f} GB "
+        f"| {trained if preset.architecture in CONVERTIBLE else f'no ({preset.architecture})'} "
+        f"| `{preset.repository}:{preset.file}` | {preset.source} |\n"
+    )

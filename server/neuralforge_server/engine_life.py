@@ -16,6 +16,7 @@ from typing import Any
 from neuralforge_adapters.errors import NeuralForgeError
 from neuralforge_server import progress
 from neuralforge_server.client_link import ClientLink
+from neuralforge_server.engine.protocol import EngineInfo
 from neuralforge_server.engine.supervisor import Notice
 from neuralforge_server.host import EngineHost, engine_options
 from neuralforge_server.settings import Settings
@@ -55,6 +56,12 @@ class EngineLife:
         else:
             self._watch()
 
+    async def base_changed(self) -> None:
+        """Another base was chosen for the profile, here or elsewhere."""
+        settings = self._settings
+        if settings is not None and settings.completion.enabled:
+            await self._restart(settings)
+
     def used(self) -> None:
         """Somebody types."""
         self._used = time.monotonic()
@@ -86,6 +93,7 @@ class EngineLife:
             info = await asyncio.shield(loading)
             bar.report(50, info.name)
             assert self._settings is not None
+            self._tell_context(info, self._settings)
             await self._tell_errors(self._host.use_stacks(self._settings.stacks))
             await self._host.follow()
             bar.report(100)
@@ -95,6 +103,17 @@ class EngineLife:
         finally:
             bar.end()
             self._watch()
+
+    def _tell_context(self, info: EngineInfo, settings: Settings) -> None:
+        """The engine takes a context down to what the base was trained for."""
+        if info.context < (wanted := settings.engine.context_tokens):
+            self._link.show(
+                Notice(
+                    "info",
+                    f"The base {info.name} knows {info.context} tokens of context: "
+                    f"engine.context_tokens ({wanted}) is taken down to that.",
+                )
+            )
 
     async def _tell_errors(self, work: Coroutine[Any, Any, None]) -> None:
         try:

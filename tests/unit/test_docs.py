@@ -12,7 +12,7 @@ import pytest
 from neuralforge_server.commands import COMMANDS
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ("commands.md", "lsp-commands.md", "settings.md", "schema.md")
+PAGES = ("bases.md", "commands.md", "lsp-commands.md", "settings.md", "schema.md")
 
 
 @pytest.fixture(scope="module")

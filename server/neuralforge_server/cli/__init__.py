@@ -23,7 +23,7 @@ COMMANDS = {
     "log": "Show, count and purge what is remembered.",
     "status": "Show the base, the stack, the log and the trainer.",
     "doctor": "Check this machine, and say what to mend.",
-    "bases": "Compare base models.",
+    "bases": "List, show, pull, use, remove and compare base models.",
     "evaluate": "Measure completions on a history, with and without context and memory.",
     "pretrain": "Make a base: corpus, tokenizer, training, GGUF.",
     "demo": "Watch a history change what is suggested, in five minutes.",
