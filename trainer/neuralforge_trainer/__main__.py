@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--author", help="whose commits (default: your git identity)")
     parser.add_argument("--all", action="store_true", help="also what was trained before")
-    parser.add_argument("--base", type=Path, metavar="GGUF", help="default: the embedded base")
+    parser.add_argument("--base", type=Path, metavar="GGUF", help="default: the base in use")
     parser.add_argument("--foreground", action="store_true", help="use all cores")
     parser.add_argument("--json", action="store_true", help="print JSON lines")
     defaults = JobSettings()

@@ -83,7 +83,7 @@ class Job:
     until: float | None = None
     """Unix seconds: commits newer than this are not looked at, as if they were not made yet."""
     base: Path | None = None
-    """None for the embedded one."""
+    """None for the one in use."""
     foreground: bool = False
     """Somebody waits for it: all cores may be used, and typing elsewhere still comes first."""
     settings: JobSettings = field(default_factory=JobSettings)

@@ -25,7 +25,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 base_option = click.option(
     "--base",
     type=click.Path(path_type=Path),
-    help="A GGUF base instead of the embedded one.",
+    help="A GGUF base instead of the one in use.",
 )
 
 adapter_option = click.option(

@@ -282,7 +282,7 @@ def _figure(
     "paths",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="A GGUF (repeatable; the first is what ratios refer to); otherwise the embedded base.",
+    help="A GGUF (repeatable; the first is what ratios refer to); otherwise the base in use.",
 )
 @click.option(
     "--repository",
