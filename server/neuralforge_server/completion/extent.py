@@ -19,6 +19,8 @@ from neuralforge_server.engine.stopping import StopRules, columns
 
 _ABOVE = 120
 """Lines above the cursor that are looked at."""
+_USUAL = 4
+"""Columns of a level where a file shows none."""
 _COUNTED = 5_000
 """Lines above those, of which only the marks of strings over several lines are counted."""
 _BELOW = 60
@@ -90,7 +92,7 @@ def look(lines: Sequence[str], language: str, position: Position) -> Place:
         sealed=_sealed(lexer.within, lines, position, language),
         opened=_closable(opened, Lexer(language, lexer.within), [suffix, *below]),
         unit=unit,
-        levels=_levels(above, unit, language),
+        levels=_levels(above, prefix, unit, language),
         block=not lexer.within
         and auto_closed(suffix)
         and _begins_block(opener, bool(prefix.strip()), following, language),
@@ -220,12 +222,13 @@ def _unmatched(lexer: Lexer, lines: Sequence[str]) -> list[tuple[int, str, int |
     return found
 
 
-def _levels(above: Sequence[str], unit: str, language: str) -> tuple[int, ...]:
+def _levels(above: Sequence[str], prefix: str, unit: str, language: str) -> tuple[int, ...]:
     last = next((line for line in reversed(above) if line.strip()), "")
-    if last and opens_block(last, language):
-        deeper = columns(last) + columns(unit + ".") if unit else columns(last) + 4
-        return (deeper,)
-    return levels_above(above) or (0,)
+    if not last or not opens_block(last, language):
+        return levels_above(above) or (0,)
+    begun = columns(prefix + ".") - columns(last)  # a file's first indentation is the user's
+    step = columns(unit + ".") or (begun if begun > 0 else _USUAL)
+    return (columns(last) + step,)
 
 
 def _begins_block(opener: str, here: bool, following: Sequence[str], language: str) -> bool:

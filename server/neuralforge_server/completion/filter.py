@@ -25,7 +25,8 @@ _PARTIAL_SPECIAL = re.compile(
 )
 _QUOTES = "\"'`"
 _CLOSERS = frozenset(PAIRS) | frozenset(_QUOTES)
-_PUNCTUATION = _CLOSERS | frozenset(";:,>/")
+_MARKS = frozenset(";:,")
+_PUNCTUATION = _CLOSERS | _MARKS | frozenset(">/")
 _LAST_WORD = re.compile(r"\w+\Z")
 _DANGLING = re.compile(r"(?:\s*(?:[=+*/|&,.<-]|\band|\bor|\bnot|\bin|\bis|\bif|\belse))+\s*\Z")
 _STRING_PREFIX = re.compile(r"\b[bBfFrRuU]{1,2}\Z")
@@ -97,16 +98,25 @@ def overlap(text: str, tail: str, quote: str = "") -> int:
     if tail and text.endswith(tail) and not set(tail) <= _PUNCTUATION:
         return len(tail)
     closed = unopened_closers(text, quote)
+    return max(_at_end(text, tail, closed), _anywhere(text, tail, closed))
+
+
+def _at_end(text: str, tail: str, closed: str) -> int:
+    """Length of the beginning of `tail` that `text` ends with, as far as it is punctuation."""
     for length in range(len(tail), 0, -1):
         part = tail[:length]
         closers = "".join(c for c in part if c in _CLOSERS)
         if set(part) <= _PUNCTUATION and text.endswith(part) and closed.endswith(closers):
-            ending = length
-            break
-    else:
-        ending = 0
-    anywhere = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(tail, closed)))  # noqa: B905
-    return max(ending, anywhere)
+            return length
+    return 0
+
+
+def _anywhere(text: str, tail: str, closed: str) -> int:
+    """Length of the beginning of `tail` that `text` closes, and of the `;` or `:` after it."""
+    both = zip(tail, closed, strict=False)
+    length = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], both))
+    rest = tail[length : length + 1]
+    return length + (1 if length and rest in _MARKS and text.endswith(rest) else 0)
 
 
 def open_quote(line_prefix: str) -> str:
