@@ -57,7 +57,7 @@ class CompletionSettings:
 class EngineSettings:
     """What computes the suggestions. A change restarts the engine."""
 
-    base: str = _setting("", "Path of a GGUF base; empty for the one that `neuralforge bases use` chose.")
+    base: str = _setting("", "Path of a GGUF base; empty for that of `neuralforge bases use`.")
     context_tokens: int = _setting(1024, "Tokens of context that the base sees.", 256, 131_072)
     threads: int = _setting(0, "Threads to compute with; 0 for all physical cores but one.", 0, 256)
     gpu_layers: int = _setting(
