@@ -73,17 +73,15 @@ def mixed(logits: Logits, evidence: Evidence, scale: float) -> Logits:
 
     Only the evidence's tokens change: the others keep their logits, to which the sum is scaled.
     """
-    mass, left = np.zeros(len(evidence.tokens)), 1.0
     trusts = np.minimum(scale * evidence.trusts, _MOST)
-    for share, trust in zip(evidence.shares, trusts, strict=True):
-        mass = (1 - trust) * mass + trust * share
-        left *= 1 - trust
+    left = np.cumprod(1 - trusts[::-1])[::-1]  # of what a step leaves, after the later ones
+    mass = (trusts * left / (1 - trusts)) @ evidence.shares
     top = float(logits.max())
     total = float(np.exp(logits - top).sum())
     own = np.exp(logits[evidence.tokens] - top) / total
     result = logits.copy()
     with np.errstate(divide="ignore"):
-        result[evidence.tokens] = np.log(own + mass / left) + math.log(total) + top
+        result[evidence.tokens] = np.log(own + mass / left[0]) + math.log(total) + top
     return result
 
 

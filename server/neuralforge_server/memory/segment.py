@@ -33,6 +33,8 @@ DEPTH = 32
 
 _MAGIC = b"NFMEM001"
 _ALIGNMENT = 16
+_REMEMBERED = 20_000
+"""Matches whose rows are kept in memory: about 3 MB."""
 
 Tokens = npt.NDArray[np.uint32]
 Rows = tuple[int, int]
@@ -82,7 +84,7 @@ def write_segment(path: Path, documents: Sequence[Document]) -> None:
 
 
 class Segment:
-    """An opened segment file. Reading is safe from several threads and processes at once."""
+    """An opened segment file. Any number of processes may read it at once."""
 
     def __init__(self, path: Path) -> None:
         """Map the file.
@@ -112,7 +114,7 @@ class Segment:
         ]
         self.tokens: int = header["tokens"]
         """Entries of the text, sentinels included."""
-        self._beginnings: dict[bytes, Rows] = {}
+        self._ranges: dict[bytes, Rows] = {}
         rows_at = start + _padded(self.tokens * self.width)
         next_at = rows_at + _padded(header["rows"] * 4)
         if next_at + _padded(header["rows"] * self.width) != len(self._map):
@@ -161,8 +163,12 @@ class Segment:
     def widen(self, key: bytes, length: int, inner: Rows) -> Rows:
         """The rows that match `length` tokens of `key`, given some (not none) that do."""
         wanted = key[: length * self.width]
-        if length == 1:
-            return self._beginning(wanted)
+        if wanted not in self._ranges:
+            self._remember(wanted, self._widened(wanted, inner))
+        return self._ranges[wanted]
+
+    def _widened(self, wanted: bytes, inner: Rows) -> Rows:
+        """Steps of growing size to either side, then bisection within the last one."""
         read = self._reader(len(wanted))
         low, high = inner
         step = 1
@@ -179,12 +185,18 @@ class Segment:
         return low, high
 
     def _beginning(self, token: bytes) -> Rows:
-        """The rows that match one token; remembered, since the same tokens come again and again."""
-        if token not in self._beginnings:
+        """The rows that match one token."""
+        if token not in self._ranges:
             rows, read = range(len(self)), self._reader(len(token))
             low = bisect.bisect_left(rows, token, key=read)
-            self._beginnings[token] = low, bisect.bisect_right(rows, token, lo=low, key=read)
-        return self._beginnings[token]
+            self._remember(token, (low, bisect.bisect_right(rows, token, lo=low, key=read)))
+        return self._ranges[token]
+
+    def _remember(self, wanted: bytes, rows: Rows) -> None:
+        """The same contexts come again with every key that is typed."""
+        if len(self._ranges) >= _REMEMBERED:
+            self._ranges.clear()
+        self._ranges[wanted] = rows
 
     def following(self, rows: npt.NDArray[np.intp] | slice) -> npt.NDArray[np.intp]:
         """The tokens that came next at `rows`."""
