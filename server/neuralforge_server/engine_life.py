@@ -44,6 +44,7 @@ class EngineLife:
         """Do what the settings say: at the start, and whenever they have changed."""
         before, self._settings = self._settings, settings
         if not settings.completion.enabled:
+            self._host.service.refuse()
             await self._host.stop()
         elif (
             before is None
@@ -102,6 +103,7 @@ class EngineLife:
             self._link.show(Notice("error", str(error)))
         finally:
             bar.end()
+            self.used()
             self._watch()
 
     def _tell_context(self, info: EngineInfo, settings: Settings) -> None:
@@ -129,6 +131,8 @@ class EngineLife:
         settings, loaded = self._settings, self._host.loading is not None
         if settings is None or not loaded or not settings.engine.idle_minutes:
             return
+        if self._host.service.is_waited_for:
+            self.used()
         left = settings.engine.idle_minutes * 60 - (time.monotonic() - self._used)
         if left > 0:
             self._timer = asyncio.get_running_loop().call_later(left, self._watch)

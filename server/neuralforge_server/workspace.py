@@ -270,5 +270,5 @@ class _Places:
 
 def _relative(path: Path, folder: Path | None) -> str:
     if folder is None:
-        return path.as_posix()
+        return path.relative_to(path.anchor).as_posix()
     return Path(os.path.relpath(path, folder)).as_posix()

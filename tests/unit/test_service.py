@@ -274,14 +274,8 @@ async def test_an_invoked_request_gets_several_each_with_its_own_id() -> None:
     found = await user.complete(END, invoked=True)
     assert [s.text for s in found] == [LINE, f"{LINE}1", f"{LINE}2"]
     assert len({s.id for s in found}) == 3
-    assert (
-        await user.complete(END, invoked=True)
-        == [
-            replace(s, milliseconds=again.milliseconds, evaluated_tokens=0, engine_ms=0.0)
-            for s, again in zip(found, await user.complete(END, invoked=True), strict=True)
-        ]
-        or len(user.engine.asked) == 2
-    )
+    again = await user.complete(END, invoked=True)
+    assert [(s.id, s.text) for s in again] == [(s.id, s.text) for s in found]
     assert [request.candidates for request in user.engine.asked] == [1, 3]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -53,6 +54,8 @@ def test_good_values_are_taken_with_and_without_the_section_name() -> None:
         ({"log": {"max_mb": float("nan")}}, "neuralforge.log.max_mb is nan"),
         ({"engine": 7}, "neuralforge.engine must be an object, not 7"),
         ({"completions": {}}, "neuralforge.completions is no setting"),
+        ({"stacks": {"python": "team"}}, "object of lists of strings"),
+        ({"stacks": ["team"]}, "neuralforge.stacks is ['team']"),
         ([1], "neuralforge must be an object"),
     ],
 )
@@ -60,6 +63,18 @@ def test_a_bad_value_is_named_and_its_default_stands(raw: Any, named: str) -> No
     settings, problems = parse(raw)
     assert settings == Settings()
     assert len(problems) == 1 and named in problems[0]
+
+
+def test_stacks_are_lists_of_adapters_by_language_or_pattern() -> None:
+    settings, problems = parse({"stacks": {"python": ["team@v0002", "mine*0.5"], "*.sql": []}})
+    assert problems == []
+    assert settings.stacks == {"python": ("team@v0002", "mine*0.5"), "*.sql": ()}
+
+
+def test_only_what_the_engine_loads_restarts_it() -> None:
+    engine = Settings().engine
+    assert not replace(engine, idle_minutes=1.0).restarts(engine)
+    assert replace(engine, batch=64).restarts(engine)
 
 
 def test_a_bad_value_does_not_cost_its_neighbours() -> None:

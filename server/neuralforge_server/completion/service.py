@@ -45,6 +45,11 @@ class CompletionService:
         self._ahead = Prefetch(self.asking.window, self._start_ahead)
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether a request is not answered yet."""
+        return bool(self._waiting)
+
     def open(self) -> None:
         """The weights in force are known: serve what waits."""
         self._opened = True
@@ -60,6 +65,11 @@ class CompletionService:
             waiting.leave()
         for uri in list(self._running):
             self._stop(uri)
+
+    def refuse(self) -> None:
+        """Answer what waits with nothing: there will be no engine."""
+        for uri in list(self._waiting):
+            self._supersede(uri)
 
     def replace_engine(self, engine: EngineSupervisor) -> None:
         """Another engine: what was measured of the one before says nothing."""
