@@ -149,13 +149,17 @@ class ContextIndex:
             self._connection.rollback()
 
     def count_words(self) -> None:
-        """Count the frequent words, and tidy up: worth it once many files have changed."""
+        """Count the frequent words anew: worth it once many files have changed."""
         with failing(self.file):
             self._connection.execute("DELETE FROM frequent")
             self._connection.execute(
                 "INSERT INTO frequent SELECT term, doc FROM vocabulary WHERE doc > ?", (FREQUENT,)
             )
             self._connection.commit()
+
+    def tidy(self) -> None:
+        """Make the index quicker to read: worth it after many files were taken in."""
+        with failing(self.file):
             self._connection.execute("INSERT INTO words(words) VALUES ('optimize')")
             self._connection.commit()
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

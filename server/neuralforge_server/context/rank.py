@@ -19,7 +19,7 @@ from neuralforge_server.context.words import identifiers, parts
 _ABOVE, _BELOW = 24, 6
 """Lines around the cursor that a query is made of."""
 _LONGEST_LINE = 1_000
-_HALF = 4.0
+_HALF = 2.0
 """Lines away from the cursor, a word weighs half as much."""
 _BELOW_FACTOR = 0.5
 _PART_FACTOR = 0.3
@@ -30,9 +30,8 @@ _TYPICAL_CHARS = 400
 _LENGTH_SHARE = 0.4
 """How far length counts against a piece: BM25's b."""
 
-_SIGNATURES, _OWN, _RECENT, _OPEN, _BESIDE, _FOREIGN = 2.0, 1.5, 1.4, 1.2, 1.15, 0.3
-"""Factors: signatures of a name in use, the file itself, a place edited lately, an open file,
-the same folder, another language."""
+_RECENT, _OPEN, _BESIDE, _FOREIGN = 1.4, 1.2, 1.15, 0.3
+"""Factors: a place edited lately, another open file, the same folder, another language."""
 
 SHOWN_LIMIT, TWICE_LIMIT = 0.5, 0.9
 """Share of a piece's lines that the prompt, or another piece, may show too."""
@@ -119,10 +118,8 @@ class Ranker:
 
     def _bonus(self, piece: Piece) -> float:
         own = self.focus.path
-        bonus = _SIGNATURES if piece.is_signatures else 1.0
-        if piece.path == own:
-            bonus *= _OWN
-        elif piece.path in self.open_paths:
+        bonus = 1.0
+        if piece.path in self.open_paths and piece.path != own:
             bonus *= _OPEN
         if self.recent(piece):
             bonus *= _RECENT

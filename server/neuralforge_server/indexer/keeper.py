@@ -19,8 +19,10 @@ _BATCH_FILES, _BATCH_CHARS = 250, 8_000_000
 """What is taken in between two commits."""
 _MANY_CHANGES = 2_000
 """Changes at once (a branch is checked out) for which a scan is cheaper."""
-_RECOUNT_SHARE = 0.1
-"""Part of the files that has changed when frequent words are counted again."""
+_RECOUNT_SHARE = 0.5
+_TIDY_SHARE = 0.1
+"""Parts of the files that have changed when frequent words are counted again, and when a scan
+ends with tidying up."""
 
 
 class FastMemory:
@@ -77,7 +79,7 @@ class Keeper:
         self._memory = memory
         self._on_files = on_files
         self._known: dict[str, Known] = index.known()
-        self._pending = self._pending_chars = self._since_count = 0
+        self._pending = self._pending_chars = self._since_count = self._since_tidy = 0
 
     @property
     def capped(self) -> bool:
@@ -97,6 +99,10 @@ class Keeper:
         for path in (self._known.keys() | held) - seen:
             self._drop(path)
         self._commit()
+        if self._since_tidy > _TIDY_SHARE * len(self._known):
+            self._index.count_words()
+            self._index.tidy()
+            self._since_count = self._since_tidy = 0
 
     def follow(self, changed: Iterable[str]) -> None:
         """Bring these paths up to date, files or folders, which may be gone.
@@ -174,6 +180,7 @@ class Keeper:
             self._memory.commit()
         self._index.commit()
         self._since_count += self._pending
+        self._since_tidy += self._pending
         self._pending = self._pending_chars = 0
         if self._since_count > _RECOUNT_SHARE * len(self._known):
             self._index.count_words()
