@@ -12,9 +12,11 @@ import logging
 import time
 from collections import deque
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neuralforge_adapters.base import open_base
 from neuralforge_adapters.base_choice import BaseChoice
 from neuralforge_adapters.errors import NeuralForgeError
 from neuralforge_adapters.home import DEFAULT_PROFILE, Home, private_dir
@@ -25,6 +27,7 @@ from neuralforge_server.completion.waiting import Suggestion
 from neuralforge_server.documents import Change, Document, Position
 from neuralforge_server.engine.supervisor import Notice
 from neuralforge_server.engine_life import EngineLife
+from neuralforge_server.errors import EngineError
 from neuralforge_server.host import EngineHost
 from neuralforge_server.indexing import Indexing
 from neuralforge_server.learning.consent import Consent
@@ -156,7 +159,24 @@ class App(DocumentListener):
 
     async def _follow_index(self) -> None:
         assert self.indexing is not None
-        await self.indexing.follow(self.settings, self.host.engine.options.base)
+        base = self.host.engine.options.base
+        if not base.path.is_file():  # an endpoint's: the index counts by the base in use
+            base = await asyncio.to_thread(open_base, None, self.host.home)
+        await self.indexing.follow(self.settings, base)
+
+    def _trained_base(self) -> Path:
+        """The base to train for.
+
+        Raises:
+            EngineError: it is on another machine.
+        """
+        path = self.host.engine.options.base.path
+        if not path.is_file():
+            raise EngineError(
+                f"the base of {path} is not on this machine; name its GGUF in engine.base to "
+                "learn for it"
+            )
+        return path
 
     async def forget(self, repository: Path | None) -> None:
         """Forget the context and the fast memory of a repository, or all there is.
@@ -187,6 +207,9 @@ class App(DocumentListener):
         settings, problems = parse(raw)
         for problem in problems:
             self.link.show(Notice("warning", f"{problem}."))
+        if self.options.endpoint:
+            engine = replace(settings.engine, endpoint=self.options.endpoint)
+            settings = replace(settings, engine=engine)
         return settings
 
     def _begin_remembering(self) -> None:
@@ -209,7 +232,7 @@ class App(DocumentListener):
             home,
             self.settings.learning,
             self.writer,
-            lambda: self.host.engine.options.base.path,
+            self._trained_base,
             lambda title, cancel: progress.begin(self.link.server, title, cancel),
             self.link.show,
         )

@@ -28,8 +28,10 @@ from neuralforge_server.completion.service import CompletionService
 from neuralforge_server.context.places import memory_folder
 from neuralforge_server.document_stacks import DocumentStacks
 from neuralforge_server.documents import Document
+from neuralforge_server.engine.interface import Engine
 from neuralforge_server.engine.process import default_threads
 from neuralforge_server.engine.protocol import EngineInfo
+from neuralforge_server.engine.remote import RemoteEngine, RemoteOptions, remote_options
 from neuralforge_server.engine.supervisor import EngineOptions, EngineSupervisor, Notice
 from neuralforge_server.errors import EngineError
 from neuralforge_server.settings import EngineSettings
@@ -40,12 +42,19 @@ def engine_options(
 ) -> EngineOptions:
     """What to load: `base` from the command line before the setting before the embedded one.
 
-    `workspace`: the folder whose part of the fast memory is used.
+    `workspace`: the folder whose part of the fast memory is used. With an endpoint, a base that
+    is named is the file that it serves.
 
     Raises:
         BaseFileError: there is no such base.
+        EngineError: the endpoint's address cannot be used.
     """
     path = base or (Path(settings.base).expanduser() if settings.base else None)
+    if settings.endpoint:
+        served = None if path is None else open_base(path, home)
+        return remote_options(
+            settings.endpoint, settings.remote_model, served, settings.context_tokens
+        )
     opened: Base = open_base(path, home)
     memory = "" if workspace is None else str(memory_folder(home, opened.digest, workspace))
     return EngineOptions(
@@ -71,7 +80,7 @@ class EngineHost:
         """Told what the user should know; may be replaced."""
         self._lock = asyncio.Lock()
         self._has_served = False
-        self.engine = self._supervisor(options)
+        self.engine = self._make_engine(options)
         self._proven = options
         """What a restart goes back to where the new options cannot be served."""
         self.service = CompletionService(self.engine)
@@ -83,8 +92,15 @@ class EngineHost:
         self.stacks = DocumentStacks({})
         self.engine.prepare()
 
-    def _supervisor(self, options: EngineOptions) -> EngineSupervisor:
-        engine = EngineSupervisor(options, self.home, lambda notice: self.notify(notice))
+    def _make_engine(self, options: EngineOptions) -> Engine:
+        def notify(notice: Notice) -> None:
+            self.notify(notice)
+
+        engine: Engine
+        if isinstance(options, RemoteOptions):
+            engine = RemoteEngine(options, notify)
+        else:
+            engine = EngineSupervisor(options, self.home, notify)
         engine.on_ready = lambda: self.on_ready()
         return engine
 
@@ -181,7 +197,7 @@ class EngineHost:
         if options == self.engine.options:
             return
         async with self._lock:
-            if self.loading is None:
+            if self.loading is None and type(options) is type(self.engine.options):
                 self.engine.options = options
                 return
             self._cancel_loading()
@@ -190,7 +206,7 @@ class EngineHost:
     async def _replace(self, options: EngineOptions) -> None:
         self.service.hold()
         await self.engine.stop()
-        self.engine = self._supervisor(options)
+        self.engine = self._make_engine(options)
         self.service.replace_engine(self.engine)
         self._has_served = False
 

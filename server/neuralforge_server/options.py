@@ -15,6 +15,8 @@ class ServeOptions:
     base: Path | None = None
     adapters: Entries = ()
     """Of this server alone, on top of the stack in force."""
+    endpoint: str = ""
+    """Of another machine's engine; empty for one of this machine."""
     profile: str | None = None
     tcp: tuple[str, int] | None = None
     """Host and port to listen on instead of stdio; port 0 lets the system choose."""

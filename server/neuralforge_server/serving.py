@@ -34,7 +34,10 @@ async def _serve(options: ServeOptions) -> int:
     early: list[Notice] = []
     home = Home.find(options.profile)
     host = EngineHost(
-        engine_options(EngineSettings(), options.base, home), home, options.adapters, early.append
+        engine_options(EngineSettings(endpoint=options.endpoint), options.base, home),
+        home,
+        options.adapters,
+        early.append,
     )
     await asyncio.sleep(0)  # lets the engine's process start
     from neuralforge_server.app import App

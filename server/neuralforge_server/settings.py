@@ -58,6 +58,15 @@ class EngineSettings:
     """What computes the suggestions. A change restarts the engine."""
 
     base: str = _setting("", "Path of a GGUF base; empty for that of `neuralforge bases use`.")
+    endpoint: str = _setting(
+        "",
+        "Address of a llama-server or of an OpenAI-compatible server that computes instead of "
+        "this machine; its key stands in the environment variable `NEURALFORGE_ENGINE_KEY`. "
+        "`base` then names the file that it serves, where you have it too.",
+    )
+    remote_model: str = _setting(
+        "", "Model or adapter that the endpoint is asked for; empty for its own."
+    )
     context_tokens: int = _setting(1024, "Tokens of context that the base sees.", 256, 131_072)
     threads: int = _setting(0, "Threads to compute with; 0 for all physical cores but one.", 0, 256)
     gpu_layers: int = _setting(

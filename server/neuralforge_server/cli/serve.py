@@ -23,6 +23,13 @@ from neuralforge_server.serving import serve
 @base_option
 @adapter_option
 @profile_option
+@click.option(
+    "--engine",
+    "endpoint",
+    default="",
+    metavar="URL",
+    help="Compute there instead: a llama-server or an OpenAI-compatible server.",
+)
 @click.option("--tcp", metavar="HOST:PORT", help="Listen there instead; port 0 picks a free one.")
 @click.option("--stdio", is_flag=True, help="Speak on stdin and stdout (the default).")
 @click.option("--verbose", "-v", is_flag=True, help="Log more to stderr.")
@@ -30,6 +37,7 @@ def command(
     base: Path | None,
     adapters: tuple[str, ...],
     home: Home,
+    endpoint: str,
     tcp: str | None,
     stdio: bool,
     verbose: bool,
@@ -42,6 +50,7 @@ def command(
     options = ServeOptions(
         base=base,
         adapters=tuple(map(stack_entry, adapters)),
+        endpoint=endpoint,
         profile=home.profile,
         tcp=None if tcp is None else _address(tcp),
     )

@@ -16,8 +16,8 @@ from neuralforge_server.completion.cache import Key
 from neuralforge_server.completion.extent import Place, look, rules_at
 from neuralforge_server.completion.spot import Spot
 from neuralforge_server.documents import Document, Position
+from neuralforge_server.engine.interface import Engine
 from neuralforge_server.engine.protocol import CompleteRequest, Surroundings, WarmRequest
-from neuralforge_server.engine.supervisor import EngineSupervisor
 from neuralforge_server.settings import CompletionSettings, Settings
 
 
@@ -48,7 +48,7 @@ class Asking:
         """Scale of the fast memory."""
         return self.settings.memory.scale if self.settings.memory.enabled else 0.0
 
-    def key(self, document: Document, engine: EngineSupervisor) -> Key:
+    def key(self, document: Document, engine: Engine) -> Key:
         """What a text made for the document now depends on."""
         stack = self.stack_of(document)
         return Key(

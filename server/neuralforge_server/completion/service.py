@@ -22,8 +22,8 @@ from neuralforge_server.completion.prefetch import Prefetch, Target
 from neuralforge_server.completion.spot import Spot
 from neuralforge_server.completion.waiting import Suggestion, Waiting
 from neuralforge_server.documents import Change, Document, Position
+from neuralforge_server.engine.interface import Engine
 from neuralforge_server.engine.protocol import Completion
-from neuralforge_server.engine.supervisor import EngineSupervisor
 from neuralforge_server.errors import EngineError
 from neuralforge_server.settings import Settings
 
@@ -31,7 +31,7 @@ from neuralforge_server.settings import Settings
 class CompletionService:
     """Answers the completion requests of one server; closed until `open` is called."""
 
-    def __init__(self, engine: EngineSupervisor) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.asking = Asking(Settings())
         self.pace = Pace()
@@ -71,7 +71,7 @@ class CompletionService:
         for uri in list(self._waiting):
             self._supersede(uri)
 
-    def replace_engine(self, engine: EngineSupervisor) -> None:
+    def replace_engine(self, engine: Engine) -> None:
         """Another engine: what was measured of the one before says nothing."""
         self.engine = engine
         self.pace.forget_engine()

@@ -98,14 +98,13 @@ class RemoteEngine:
     """The engine of a language server where another machine computes."""
 
     def __init__(self, options: RemoteOptions, notify: Callable[[Notice], None]) -> None:
-        self.options = options
+        self.options: EngineOptions = options
         self.state: State = "stopped"
         self.info: EngineInfo | None = None
         self.stack = ResolvedStack()
         self.restarts = 0
         """Outages of the endpoint."""
         self.on_ready: Callable[[], None] = lambda: None
-        self.pid = None
         self._notify = notify
         self._key = os.environ.get(KEY_VARIABLE, "")
         self._http: httpx2.AsyncClient | None = None
@@ -117,6 +116,16 @@ class RemoteEngine:
         self._recovery: asyncio.Task[None] | None = None
         self._failures = self._silences = 0
 
+    @property
+    def pid(self) -> int | None:
+        """None: it is no process of this machine."""
+        return None
+
+    @property
+    def _remote(self) -> RemoteOptions:
+        assert isinstance(self.options, RemoteOptions)
+        return self.options
+
     def prepare(self) -> None:
         """Nothing: there is no process to start."""
 
@@ -127,7 +136,7 @@ class RemoteEngine:
             EngineError: it answers, but serves no such model, or refuses the key.
         """
         self.state = "starting"
-        self._http = self._http or _client(self.options.endpoint, self._key)
+        self._http = self._http or _client(self._remote.endpoint, self._key)
         try:
             self.info = await self._probe()
         except EndpointError as error:
@@ -264,7 +273,7 @@ class RemoteEngine:
         self._notify(
             Notice(
                 "warning",
-                f"The endpoint {self.options.endpoint} cannot be used: {reason}. "
+                f"The endpoint {self._remote.endpoint} cannot be used: {reason}. "
                 "It is tried again; suggestions come back when it answers.",
             )
         )
@@ -307,7 +316,7 @@ class RemoteEngine:
                 async with asyncio.timeout(_PROBE_SECONDS):
                     probed = await self._get(dialect.probe)
                     listed = await self._get(dialect.adapters_path) if dialect.adapters_path else []
-                self._offer = dialect.offer(probed, listed, self.options.model)
+                self._offer = dialect.offer(probed, listed, self._remote.model)
             except TimeoutError:
                 raise EndpointError(f"it said nothing within {_PROBE_SECONDS:g} s") from None
             except EndpointError as error:
@@ -341,7 +350,7 @@ class RemoteEngine:
     def _describe(self) -> EngineInfo:
         context = self._offer.context
         return EngineInfo(
-            name=self._offer.model or self.options.model or self.options.endpoint,
+            name=self._offer.model or self._remote.model or self._remote.endpoint,
             architecture="remote",
             parameters=0,
             trained_context=context,
