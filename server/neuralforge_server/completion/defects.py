@@ -29,6 +29,7 @@ _GRAMMARS = {
 }
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 _MARKS = frozenset("()[]{}")
+_QUOTES = frozenset("\"'`")
 _SPECIAL = re.compile(r"<\|[^|>\s]+\|?>?|<\|\Z|<(?:fim|file|repo)_\w+>?|[\ufffd\r]")
 _LOOP = re.compile(r"(?P<unit>[^\n]{2,40}?)(?P=unit){3,}")
 _GOES_ON = re.compile(r"(?:[{(\[,=+*/|&<>?:.\\-]|=>|\b(?:and|or|not|in|is|if|else|return))\s*\Z")
@@ -82,12 +83,18 @@ def _repeats_lines(text: str) -> bool:
 
 
 def _breaks_brackets(before: str, text: str, after: str, language: str) -> bool:
-    """Whether `text` closes what is not open, or leaves open what its last line does not end on."""
-    opened, closed = _unmatched(before + after, language)
+    """Whether more brackets stand alone with `text` than without it.
+
+    Those that its last line ends on, with nothing after them, are to be closed in what follows.
+    """
+    if not set(text) & (_MARKS | _QUOTES):
+        return False
+    alone = _alone(before + after, language)
     if "\n" not in text.strip() and not after.split("\n", 1)[0].strip() and _GOES_ON.search(text):
-        text += _closing(text, language)  # what is typed next
-    opened_now, closed_now = _unmatched(before + text + after, language)
-    return closed_now > closed or opened_now > opened
+        closed = text + _closing(text, language)
+        if _alone(before + closed + after, language) <= alone:
+            return False
+    return _alone(before + text + after, language) > alone
 
 
 def _closing(text: str, language: str) -> str:
@@ -100,18 +107,22 @@ def _closing(text: str, language: str) -> str:
     return "".join(")]}"["([{".index(mark)] for mark in reversed(opened))
 
 
-def _unmatched(source: str, language: str) -> tuple[int, int]:
-    """How many brackets of `source` stay open, and how many close nothing."""
+def _alone(source: str, language: str) -> int:
+    """How many brackets of `source` have no partner.
+
+    A closing bracket belongs to the innermost open one of its kind; those within it are alone.
+    """
     opened: list[str] = []
-    closed = 0
+    alone = 0
     for mark in _marks(source, language):
         if mark not in _PAIRS:
             opened.append(mark)
-        elif opened and opened[-1] == _PAIRS[mark]:
-            opened.pop()
+        elif _PAIRS[mark] not in opened:
+            alone += 1
         else:
-            closed += 1
-    return len(opened), closed
+            while opened.pop() != _PAIRS[mark]:
+                alone += 1
+    return alone + len(opened)
 
 
 def _marks(source: str, language: str) -> Iterator[str]:

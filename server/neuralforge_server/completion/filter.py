@@ -97,8 +97,9 @@ def overlap(text: str, tail: str, quote: str = "") -> int:
     """
     if tail and text.endswith(tail) and not set(tail) <= _PUNCTUATION:
         return len(tail)
-    closed = unopened_closers(text, quote)
-    return max(_at_end(text, tail, closed), _anywhere(text, tail, closed))
+    closed, closing = unopened_closers(text, quote), tail.lstrip()
+    length = max(_at_end(text, closing, closed), _anywhere(text, closing, closed))
+    return length + len(tail) - len(closing) if length else 0
 
 
 def _at_end(text: str, tail: str, closed: str) -> int:
@@ -307,10 +308,15 @@ def _phrase_begins(text: str, words: str) -> bool:
 
 
 def _ends_strings(text: str, rest: str, place: Place) -> bool:
-    """Whether a line with `text` in it leaves no string open that `text` has to do with."""
-    lexer = Lexer(place.language, place.within)
+    """Whether the strings of a line end where they should, as far as `text` begins or ends any."""
+    if not set(text) & set(_QUOTES):
+        return True
+    lexer, without = (Lexer(place.language, place.within) for _ in range(2))
     lexer.brackets(text + rest)
-    return lexer.within not in ("'", '"') or not set(text) & set(_QUOTES)
+    without.brackets(place.suffix)
+    if lexer.within in ("'", '"'):
+        return False  # those end with their line
+    return not lexer.within or lexer.within in LINE_COMMENTS or lexer.within == without.within
 
 
 def _scan(text: str, opened: list[str]) -> tuple[list[str], str]:
