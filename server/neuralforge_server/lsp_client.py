@@ -187,14 +187,17 @@ class LspClient:
     # what an editor does
 
     async def initialize(
-        self, capabilities: Mapping[str, Any] | None = None, options: Any = None
+        self,
+        capabilities: Mapping[str, Any] | None = None,
+        options: Any = None,
+        folder: Path | None = None,
     ) -> dict[str, Any]:
-        """Shake hands; returns the server's capabilities."""
+        """Shake hands, with `folder` as the workspace; returns the server's capabilities."""
         result = await self.request(
             "initialize",
             {
                 "processId": os.getpid(),
-                "rootUri": None,
+                "rootUri": None if folder is None else folder.as_uri(),
                 "capabilities": DEFAULT_CAPABILITIES if capabilities is None else capabilities,
                 "initializationOptions": options,
             },
@@ -222,6 +225,10 @@ class LspClient:
         self.notify(
             "textDocument/didChange", {"textDocument": identifier, "contentChanges": [change]}
         )
+
+    def save(self, uri: str) -> None:
+        """Save a document."""
+        self.notify("textDocument/didSave", {"textDocument": {"uri": uri}})
 
     def close(self, uri: str) -> None:
         """Close a document."""
