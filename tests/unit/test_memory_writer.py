@@ -222,7 +222,7 @@ from neuralforge_server.memory.writer import MemoryWriter
 writer = MemoryWriter(pathlib.Path(sys.argv[1]), lambda text: list(text.encode()))
 for number in range(40):
     for path in "abcd":
-        writer.put(path, f"{number:03}" * 50)
+        writer.put(path, f"{number:03}" * 20)
     writer.commit()
 print("done", flush=True)
 """
@@ -244,7 +244,7 @@ def test_a_reader_always_sees_one_whole_commit_of_another_process(tmp_path: Path
             assert len(texts) in (0, 4) and len(set(texts)) <= 1
             seen.update(texts)
         assert child.stdout is not None and child.stdout.read().strip() == b"done"
-    assert followers(tmp_path, "3903") == Counter({"9": 4 * 49})
+    assert followers(tmp_path, "3903") == Counter({"9": 4 * 19})
     assert seen
 
 

@@ -31,10 +31,10 @@ from neuralforge_server.memory.index import MemoryIndex
 from neuralforge_server.memory.segment import DEPTH, Segment
 from neuralforge_server.memory.text import blocks
 
-_MOST_SEGMENTS = 12
-"""Segments searched for every token; the largest first, those of `prefer` before all."""
-_MOST_LIVE_TOKENS = 200_000
-"""Of open documents, those changed last before all: a scan of so many takes about 0.2 ms."""
+_MOST_SEGMENTS = 8
+"""Segments searched for every token, of the repositories written last: some 0.1 ms each."""
+_MOST_LIVE_TOKENS = 100_000
+"""Of open documents, those changed last before all: a scan of so many takes 0.1 ms."""
 _LONGEST_DOCUMENT = 1_000_000
 """Characters: a longer document is no source of its own."""
 _LEAST_DRAFT_MATCH = 3
@@ -59,11 +59,10 @@ class Tokenizer(Protocol):
 class Recall:
     """The fast memory of one engine, at one cursor at a time."""
 
-    def __init__(self, folder: Path | None, vocabulary: Tokenizer, prefer: str = "") -> None:
-        """`folder` is one base's; `prefer` names a repository's folder in it to search first."""
+    def __init__(self, folder: Path | None, vocabulary: Tokenizer) -> None:
+        """`folder` is one base's, with a folder for every repository; None for none."""
         self._index = MemoryIndex(folder) if folder else None
         self._vocabulary = vocabulary
-        self._prefer = prefer
         self._documents = _OpenDocuments(vocabulary)
         self._ends_line = functools.cache(lambda token: b"\n" in vocabulary.piece(token))
         self._segments: list[tuple[Segment, Alive | None]] = []
@@ -126,13 +125,8 @@ class Recall:
     def _chosen(self) -> list[tuple[Segment, Alive | None]]:
         if self._index is None:
             return []
-        ranked = [
-            (repository.name != self._prefer, -len(segment), segment, alive)
-            for repository in self._index.refresh()
-            for segment, alive in repository.segments
-        ]
-        ranked.sort(key=lambda item: item[:2])
-        return [(segment, alive) for _, _, segment, alive in ranked[:_MOST_SEGMENTS]]
+        found = [pair for repository in self._index.refresh() for pair in repository.segments]
+        return found[:_MOST_SEGMENTS]
 
 
 @dataclass

@@ -46,21 +46,21 @@ def weigh(stored: Sequence[Level], near: Sequence[Level], vocabulary: int) -> Ev
 
     Tokens outside the `vocabulary` (a damaged file may hold such) do not count.
     """
-    steps = [(_STEPS[0][level.length], level) for level in stored]
-    steps += [(_STEPS[1][level.length], level) for level in near]
-    numbers = np.repeat([step for step, _ in steps], [len(level.tokens) for _, level in steps])
-    weights = np.repeat(
-        [level.places / len(level.tokens) for _, level in steps],
-        [len(level.tokens) for _, level in steps],
-    )
-    if not len(numbers):
+    levels = [*stored, *near]
+    if not levels:
         return None
-    tokens = np.concatenate([level.tokens for _, level in steps])
-    known = tokens < vocabulary
-    candidates, columns = np.unique(tokens[known], return_inverse=True)
+    steps = [_STEPS[0][level.length] for level in stored]
+    steps += [_STEPS[1][level.length] for level in near]
+    sizes = [len(level.tokens) for level in levels]
+    weights = np.repeat([level.places / len(level.tokens) for level in levels], sizes)
+    numbers = np.repeat(steps, sizes)
+    tokens = np.concatenate([level.tokens for level in levels])
+    if int(tokens.max()) >= vocabulary:
+        known = tokens < vocabulary
+        tokens, numbers, weights = tokens[known], numbers[known], weights[known]
+    candidates, columns = np.unique(tokens, return_inverse=True)
     rows, width = len(_TRUSTS), len(candidates)
-    cells = numbers[known] * width + columns
-    counts = np.bincount(cells, weights[known], rows * width).reshape(rows, width)
+    counts = np.bincount(numbers * width + columns, weights, rows * width).reshape(rows, width)
     totals = counts.sum(axis=1)
     present = totals > 0
     if not present.any():

@@ -21,7 +21,7 @@ from neuralforge_server.memory.segment import DEPTH, Segment
 LENGTHS = (1, 2, 4, 8, 16, 32)
 """Tokens of match at which places are counted."""
 
-_SAMPLE = 256
+_SAMPLE = 128
 """Places counted at one length."""
 _OWN_LEAST = 8
 _OWN_MOST = 16
@@ -31,6 +31,7 @@ _LINES_SHOWN = 6
 
 _BOUNDARY = -1
 _NOTHING = np.empty(0, dtype=np.intp)
+_EVENLY = np.arange(_SAMPLE)
 
 Alive = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.intp]
@@ -123,9 +124,11 @@ class SegmentPlaces:
     def _counted(self, rows: tuple[int, int], mine: set[int]) -> Places:
         low, high = rows
         if high - low > _SAMPLE:
-            counted = low + np.arange(_SAMPLE) * (high - low) // _SAMPLE
+            counted = low + _EVENLY * (high - low) // _SAMPLE
         else:
-            counted = np.array([r for r in range(low, high) if r not in mine], dtype=np.intp)
+            counted = np.arange(low, high)
+            if mine:
+                counted = counted[~np.isin(counted, [*mine])]
         if self._alive is not None:
             counted = counted[self._alive[self._segment.documents_of(counted)]]
         return counted

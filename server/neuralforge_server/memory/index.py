@@ -7,6 +7,7 @@ manifest is empty; a segment that is missing or damaged is left out. Writes noth
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,12 +39,11 @@ class Repository:
         self.name = folder.name
         self.segments: list[tuple[Segment, npt.NDArray[np.bool_] | None]] = []
         """Each with which of its documents still count; None for all."""
-        for entry in read_manifest(folder):
-            try:
-                segment = Segment(folder / entry.file)
-            except SegmentDamagedError:
-                continue  # the writer finds it as well, and has its files indexed again
-            self.segments.append((segment, _alive(segment, entry.dead)))
+        entries, complete = read_manifest(folder), False
+        while not complete:
+            self.segments = _open(folder, entries)
+            before, entries = entries, read_manifest(folder)
+            complete = len(self.segments) == len(before) or entries == before
 
 
 class MemoryIndex:
@@ -54,14 +54,18 @@ class MemoryIndex:
         self._opened: dict[str, tuple[Stamp, Repository]] = {}
 
     def refresh(self) -> list[Repository]:
-        """The repositories as they are now; only what changed is opened again."""
+        """The repositories as they are now, the one written last first.
+
+        Only what changed is opened again.
+        """
         stamps = _stamps(self._folder)
         for name, stamp in stamps.items():
             if name not in self._opened or self._opened[name][0] != stamp:
                 self._opened[name] = (stamp, Repository(self._folder / name))
         for name in self._opened.keys() - stamps.keys():
             del self._opened[name]
-        return [repository for _, repository in self._opened.values()]
+        opened = sorted(self._opened.values(), key=lambda item: item[0], reverse=True)
+        return [repository for _, repository in opened]
 
 
 def read_manifest(folder: Path) -> list[Entry]:
@@ -86,6 +90,17 @@ def write_manifest(folder: Path, entries: list[Entry]) -> None:
     """
     segments = [{"file": entry.file, "dead": list(entry.dead)} for entry in entries]
     write_json(folder / MANIFEST, {"version": _VERSION, "segments": segments})
+
+
+def _open(folder: Path, entries: list[Entry]) -> list[tuple[Segment, npt.NDArray[np.bool_] | None]]:
+    """The segments that can be read: a merge may have deleted one since the manifest was read,
+    and a damaged one is found by the writer as well, which has its files indexed again."""
+    opened = []
+    for entry in entries:
+        with contextlib.suppress(SegmentDamagedError):
+            segment = Segment(folder / entry.file)
+            opened.append((segment, _alive(segment, entry.dead)))
+    return opened
 
 
 def _alive(segment: Segment, dead: tuple[int, ...]) -> npt.NDArray[np.bool_] | None:
