@@ -1,8 +1,8 @@
 """An endpoint that does what it is told.
 
-A stand-in, since no real server hangs, resets or answers nonsense on demand, and for failures only; what works is tested against a real llama-server
-(tests/unit/test_remote.py). Invariant: it speaks HTTP over a real socket on a free port, and its
-answer can be exchanged while it runs.
+A stand-in, since no real server hangs, resets or answers nonsense on demand, and for failures
+only; what works is tested against a real llama-server (tests/unit/test_remote.py). Invariant: it
+speaks HTTP over a real socket on a free port, and its answer can be exchanged while it runs.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 So both run the same kernels: the same source, the same compiler, the flags by which pip builds
 the package. The binary is cached by version under the user's cache folder; building takes some
-minutes, at low priority. Invariant: a cached binary reports the same CPU features as the package.
-Knows nothing of what it serves.
+minutes, at low priority. Invariant: a binary is only put into the cache whole. Knows nothing of
+what it serves.
 
     python tests/llama_server.py        builds it and prints its path
 """

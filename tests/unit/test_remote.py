@@ -1,7 +1,8 @@
 """Endpoints: what is asked of them, and what becomes of typing when they fail.
 
 Failures come from a small socket server that does what it is told (tests/endpoint.py). What works
-is tested against a real llama-server, which `python tests/llama_server.py` builds; where there is none, those tests say so and skip.
+is tested against a real llama-server, which `python tests/llama_server.py` builds; where there is
+none, those tests say so and skip.
 """
 
 from __future__ import annotations
