@@ -97,7 +97,7 @@ def _add_tokenizer(writer: gguf.GGUFWriter, vocabulary: int, *, fim: bool) -> No
     types = list(fields["tokenizer.ggml.token_type"].contents())
     known = len(tokens)
     if not fim:  # llama.cpp also finds these by their texts
-        tokens = [t.replace("fim", "void") for t in tokens]
+        tokens = [t.replace("fim", "void").replace("file_sep", "void_sep") for t in tokens]
     tokens += [f"<|unused_{i}|>" for i in range(known, vocabulary)]
     types += [int(gguf.TokenType.UNUSED)] * (vocabulary - known)
     writer.add_tokenizer_model("gpt2")

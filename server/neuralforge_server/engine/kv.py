@@ -17,8 +17,8 @@ from typing import Any
 
 import llama_cpp
 
-LEAST_MOVED = 32
-"""Tokens: a shorter chunk is computed anew where it now stands."""
+LEAST_MOVED = 96
+"""Tokens: a shorter chunk is computed anew, which costs about what shifting does and is exact."""
 
 
 class KvSequence:
@@ -125,7 +125,9 @@ class KvCache:
             for s in self.sequences
             if s.stack == stack and s.tokens and (shift or not s.shifted)
         ]
-        plan, best = max(plans, key=lambda p: p[0].reused, default=(Plan(0), None))
+        plan, best = max(
+            plans, key=lambda p: (p[0].reused, not p[1].shifted), default=(Plan(0), None)
+        )
         if best is None or plan.reused == 0:
             sequence = self._least_useful()
             sequence.clear()

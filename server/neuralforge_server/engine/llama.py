@@ -122,7 +122,7 @@ class LlamaEngine:
         )
 
     def warm(self, request: WarmRequest) -> None:
-        """Compute a prompt ahead.
+        """Compute a prompt ahead, exactly, whatever was shifted for the requests before.
 
         Raises:
             StackError: the stack that it names is not loaded.
@@ -131,7 +131,7 @@ class LlamaEngine:
         kept, _ = heal(request.prefix)
         prompt = self._prompts.make(kept, request.suffix, request.around, reserve=1)
         try:
-            sequence = self._kv.open(stack.serial, prompt.tokens)
+            sequence = self._kv.open(stack.serial, prompt.tokens, shift=False)
             self._evaluator.prompt(sequence, prompt.tokens)
         except StoppedError:
             return  # something more urgent came; what is finished stays
