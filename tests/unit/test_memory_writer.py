@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from neuralforge_adapters.errors import HomeError
 from neuralforge_adapters.fim import _PRE_TOKEN
+from neuralforge_server.memory import index as index_module
 from neuralforge_server.memory.evidence import OwnPlace, SegmentPlaces
-from neuralforge_server.memory.index import MANIFEST, MemoryIndex, read_manifest
+from neuralforge_server.memory.index import MANIFEST, Entry, MemoryIndex, read_manifest
 from neuralforge_server.memory.text import blocks, chunks
 from neuralforge_server.memory.writer import MemoryWriter
 
@@ -87,6 +88,20 @@ def test_after_any_history_lookups_are_those_of_the_documents_that_stand(
         assert writer.paths() == {k for k, v in {**texts, **pending}.items() if v is not None}
         for context in ("a", "b", "ab", "\n"):
             assert followers(folder, context) == brute_force(texts, context)
+
+
+def test_a_document_replaced_in_a_large_segment_no_longer_counts(tmp_path: Path) -> None:
+    writer = MemoryWriter(tmp_path / "r", tokenize)
+    for number in range(30):
+        writer.put(f"{number}", "many other words\n")
+    writer.put("a", "old=1")
+    writer.commit()
+    writer.put("a", "new=2")
+    writer.commit()
+    entries = read_manifest(tmp_path / "r")
+    assert [len(entry.dead) for entry in entries] == [1, 0]  # too small a part to write it anew
+    assert followers(tmp_path, "ld") == Counter()
+    assert followers(tmp_path, "=") == Counter("2")
 
 
 def test_putting_the_same_text_again_writes_nothing(tmp_path: Path) -> None:
@@ -246,6 +261,24 @@ def test_a_reader_always_sees_one_whole_commit_of_another_process(tmp_path: Path
         assert child.stdout is not None and child.stdout.read().strip() == b"done"
     assert followers(tmp_path, "3903") == Counter({"9": 4 * 19})
     assert seen
+
+
+def test_a_reader_overtaken_by_a_merge_reads_the_manifest_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = MemoryWriter(tmp_path / "r", tokenize)
+    writer.put("a", "text")
+    writer.commit()
+
+    def read_and_merge(folder: Path) -> list[Entry]:
+        monkeypatch.setattr(index_module, "read_manifest", read_manifest)
+        entries = read_manifest(folder)
+        writer.put("a", "next")
+        writer.commit()
+        return entries
+
+    monkeypatch.setattr(index_module, "read_manifest", read_and_merge)
+    assert followers(tmp_path, "ne") == Counter("x")
 
 
 def test_two_writers_of_one_repository_do_not_undo_each_other(tmp_path: Path) -> None:
