@@ -41,7 +41,3 @@ class SegmentDamagedError(NeuralForgeError):
 
 class ContextIndexError(NeuralForgeError):
     """The index of a workspace cannot be read, written or deleted."""
-
-
-class IndexerBusyError(NeuralForgeError):
-    """Another process keeps the indexes of this workspace."""

@@ -326,6 +326,9 @@ def test_a_reader_that_meets_damage_goes_on_without_and_marks_it(
     around = ask(provider, "x = pressure + humidity + readings\n", 0)
     assert around.snippets[0].path == "app/weather.py"
     assert damage_mark(file).exists()
+    forget(home, workspace)
+    build(home, workspace, [("app/weather.py", WEATHER), ("app/billing.py", BILLING)])
+    assert "post_invoice" in shown(ask(provider))
 
 
 def test_a_full_disk_is_told_and_what_was_committed_stays(home: Home, workspace: Path) -> None:

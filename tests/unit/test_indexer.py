@@ -261,6 +261,15 @@ def test_changes_are_followed_file_by_file_and_folder_by_folder(
     assert kept.paths() == {"new/b.py", "new/deep/c.py"}
 
 
+def test_secrets_reach_neither_index(root: Path, make: Maker, kept: Kept) -> None:
+    make({"a.py": 'alpha = 1\npassword = "hunter2horsestaple"\nomega = 2\n'})
+    kept.keeper.scan()
+    assert kept.writer.has("a.py", "alpha = 1\n\nomega = 2\n")
+    kept.index.commit()
+    text = IndexReader(kept.index.file).text("a.py")
+    assert text == "alpha = 1\n\nomega = 2\n"
+
+
 def test_a_new_gitignore_takes_files_out(root: Path, make: Maker, kept: Kept) -> None:
     make({".git/HEAD": "ref: refs/heads/main\n", "a.py": "x = 1\n", "b.py": "y = 1\n"})
     kept.keeper.scan()

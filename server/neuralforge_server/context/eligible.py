@@ -7,14 +7,13 @@ Knows neither an index nor an editor.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
+from neuralforge_adapters.fim import split_lines
 from neuralforge_adapters.handwritten import MOST_BYTES, is_handwritten, is_own_path
-from neuralforge_server.session.scrub import find_secrets
+from neuralforge_server.session.scrub import find_secrets, has_placeholder, scrub
 
-__all__ = ["MOST_BYTES", "has_secret", "is_own_path", "readable"]
+__all__ = ["MOST_BYTES", "has_secret", "is_own_path", "readable", "without_secrets"]
 
-_CHECKED = 4_096
 _SUSPECT = re.compile(
     r"(?i)pass|pwd|secret|token|key|auth|credential|private|contrase|://\S*@"
     r"|(?=[a-z+/=.-]*\d)[\w+/=.-]{8,}|[\w+/=-]{40,}|.{1000}"
@@ -23,17 +22,24 @@ _SUSPECT = re.compile(
 
 
 def readable(data: bytes) -> str | None:
-    """The text of a file; None for one too large, binary, not UTF-8, generated or minified."""
+    """The text of a file without its secrets; None for one too large, binary, not UTF-8, generated or minified."""
     if len(data) > MOST_BYTES or b"\0" in data:
         return None
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         return None
-    return text if is_handwritten(text) else None
+    return without_secrets(text) if is_handwritten(text) else None
 
 
-@lru_cache(_CHECKED)
+def without_secrets(text: str) -> str:
+    """`text` with the lines that hold a secret left blank."""
+    if not has_secret(text):
+        return text
+    lines = split_lines(scrub(text))
+    return "".join("\n" if has_placeholder(line) else line for line in lines)
+
+
 def has_secret(text: str) -> bool:
     """Whether a secret stands in `text`, as the session log's scrubber sees it."""
     suspects = [line for line in text.splitlines() if _SUSPECT.search(line)]

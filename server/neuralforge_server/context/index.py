@@ -22,7 +22,7 @@ from neuralforge_adapters.home import Home, private_dir
 from neuralforge_adapters.language import language_of
 from neuralforge_server.context.chunks import cut
 from neuralforge_server.context.definitions import definitions
-from neuralforge_server.context.places import DATABASE_SUFFIXES, context_file
+from neuralforge_server.context.places import DATABASE_SUFFIXES, context_file, damage_mark
 from neuralforge_server.context.words import indexed
 from neuralforge_server.errors import ContextIndexError
 
@@ -78,7 +78,7 @@ class ContextIndex:
     """The one writer of a workspace's index."""
 
     def __init__(self, file: Path) -> None:
-        """Open or create the index at `file`; one that cannot be used is begun anew.
+        """Open or create the index at `file`; one that is damaged, or marked so, is begun anew.
 
         Raises:
             ContextIndexError: the file can be neither opened nor replaced.
@@ -87,6 +87,8 @@ class ContextIndex:
         private_dir(file.parent)
         self.file = file
         with failing(file):
+            if damage_mark(file).exists():
+                remove_files(file)
             try:
                 self._connection = _connect(file)
             except sqlite3.DatabaseError as error:
@@ -269,6 +271,7 @@ def remove_files(file: Path) -> None:
     """Delete a database with what belongs to it."""
     for suffix in DATABASE_SUFFIXES:
         Path(f"{file}{suffix}").unlink(missing_ok=True)
+    damage_mark(file).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

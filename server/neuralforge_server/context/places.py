@@ -41,6 +41,11 @@ def lock_file(home: Home, workspace: Path) -> Path:
     return context_file(home, workspace).with_suffix(".lock")
 
 
+def damage_mark(file: Path) -> Path:
+    """A reader that finds an index damaged leaves this file, for the writer to replace both."""
+    return file.with_suffix(".damaged")
+
+
 def forget(home: Home, repository: Path) -> bool:
     """Delete the indexes of a folder, of every base; whether there were any.
 
@@ -52,6 +57,7 @@ def forget(home: Home, repository: Path) -> bool:
     """
     database = context_file(home, repository)
     files = [Path(f"{database}{suffix}") for suffix in DATABASE_SUFFIXES]
+    files.append(damage_mark(database))
     folders = [*(home.cache / "memory").glob(f"*/{workspace_key(repository)}")]
     found = bool(folders) or any(file.exists() for file in files)
     try:
@@ -65,8 +71,3 @@ def forget(home: Home, repository: Path) -> bool:
             "close the editors that have it open and try again"
         ) from error
     return found
-
-
-def damage_mark(file: Path) -> Path:
-    """A reader that finds an index damaged leaves this file, for the writer to replace both."""
-    return file.with_suffix(".damaged")

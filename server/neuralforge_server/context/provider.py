@@ -8,12 +8,13 @@ prompt's head stays cached. Knows no engine and no prompt.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from neuralforge_adapters.fim import split_lines
@@ -42,6 +43,8 @@ _FOUND = 64
 """Chunks that the index is asked for, before they are ranked again."""
 _OWN_LINES, _OWN_STEP = 640, 64
 """Lines around the cursor that the current file's own chunks come from, in steps."""
+_CHECKED = 4_096
+"""Snippets whose check for secrets is remembered."""
 _SMALL_MOVE = 12
 _WORTH_A_CHANGE = 1.3
 """How much better than those in use snippets must be, to be put in their place."""
@@ -65,6 +68,9 @@ class OpenFile:
     def definitions(self) -> list[Definition]:
         """What it defines."""
         return definitions(self.text, language_of(self.path) or "") if self.pieces else []
+
+
+_has_secret = lru_cache(_CHECKED)(has_secret)
 
 
 @dataclass
@@ -148,7 +154,8 @@ class ContextProvider:
         self._edits: deque[tuple[str, int]] = deque(maxlen=_RECENT_EDITS)
         self._asking = threading.Lock()
         self._reader: IndexReader | None = None
-        self._settled: OrderedDict[str, _Settled] = OrderedDict()
+        self._told = ""
+        self._settled: dict[str, _Settled] = {}
 
     def edited(self, path: str, text: str, line: int) -> None:
         """A document was opened (line -1) or changed at `line`; `text` is all of it now."""
@@ -211,7 +218,7 @@ class ContextProvider:
             self._give_up(error)
             known, ranker, ranked = self._ranked(situation)
             kept = self._kept(situation, known, shown, budget)
-        best = choose(ranked, shown, budget, has_secret)
+        best = choose(ranked, shown, budget, _has_secret)
         if kept and not _is_worth(ranker, best, kept):
             return kept
         with self._documents:
@@ -254,7 +261,7 @@ class ContextProvider:
             return None
         if not all(known.is_current(piece, now.lines) for piece in settled.pieces):
             return None
-        again = choose(settled.pieces, shown, budget, has_secret)
+        again = choose(settled.pieces, shown, budget, _has_secret)
         return again if again == settled.pieces else None
 
     def _current_reader(self) -> IndexReader | None:
@@ -264,7 +271,8 @@ class ContextProvider:
         there = identity(self._file)
         if self._reader is not None and self._reader.identity != there:
             self._forget_reader()
-        if self._reader is None and there is not None:
+        marked = damage_mark(self._file).exists()
+        if self._reader is None and there is not None and not marked:
             try:
                 self._reader = IndexReader(self._file)
             except ContextIndexError as error:
@@ -273,11 +281,13 @@ class ContextProvider:
 
     def _give_up(self, error: ContextIndexError) -> None:
         """Go on without the index; a damaged one is marked, for the indexer to replace."""
-        logger.warning("%s", error)
+        if str(error) != self._told:
+            self._told = str(error)
+            logger.warning("%s", error)
         self._forget_reader()
         if self._file is not None and is_corruption(error.__cause__):
-            damage_mark(self._file).touch()
-            self._file = None
+            with contextlib.suppress(OSError):
+                damage_mark(self._file).touch()
 
     def _forget_reader(self) -> None:
         if self._reader is not None:

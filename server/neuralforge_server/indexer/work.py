@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from neuralforge_adapters.errors import HomeError
 from neuralforge_adapters.home import Home, private_dir
-from neuralforge_server.context.index import ContextIndex, identity, is_corruption, remove_files
+from neuralforge_server.context.index import ContextIndex, identity, is_corruption
 from neuralforge_server.context.places import (
     context_file,
     damage_mark,
@@ -88,7 +88,6 @@ class Work:
         None where the indexes were forgotten.
         """
         try:
-            self._replace_damaged()
             with closing(ContextIndex(self._file)) as index:
                 memory = None if tokenize is None else self._memory(tokenize, index)
                 return self._follow(index, Keeper(self._walker, index, memory, self._report.files))
@@ -128,12 +127,6 @@ class Work:
     def _memory(self, tokenize: Tokenize, index: ContextIndex) -> FastMemory:
         folder = memory_folder(self._home, self._order.base_digest, self._root)
         return FastMemory(MemoryWriter(folder, tokenize), folder.parent.name, index)
-
-    def _replace_damaged(self) -> None:
-        mark = damage_mark(self._file)
-        if mark.exists():
-            remove_files(self._file)
-            mark.unlink()
 
     def _tell(self, message: str) -> None:
         self._report.state("scanning", message=self._once(message))
