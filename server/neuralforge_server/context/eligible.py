@@ -22,7 +22,10 @@ _SUSPECT = re.compile(
 
 
 def readable(data: bytes) -> str | None:
-    """The text of a file without its secrets; None for one too large, binary, not UTF-8, generated or minified."""
+    """The text of a file without its secrets.
+
+    None for one that is too large, binary, not UTF-8, generated or minified.
+    """
     if len(data) > MOST_BYTES or b"\0" in data:
         return None
     try:
