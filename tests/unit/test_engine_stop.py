@@ -19,7 +19,7 @@ import pytest
 from gguf_maker import make_base
 from neuralforge_adapters.base import Base, open_base
 from neuralforge_adapters.home import Home
-from neuralforge_server.engine.protocol import CompleteRequest
+from neuralforge_server.engine.protocol import CompleteRequest, WarmRequest
 from neuralforge_server.engine.stop import StopFlag
 from neuralforge_server.engine.stopping import StopRules
 from neuralforge_server.engine.supervisor import EngineOptions, EngineSupervisor
@@ -103,6 +103,54 @@ async def test_a_request_cancelled_while_it_waits_is_never_computed(slow: Engine
     first.cancel()
     assert (await waiting.result()).evaluated_tokens == 0
     assert (await first.result()).stop == "cancelled"
+
+
+@pytest.mark.slow
+async def test_background_work_stops_for_a_request_and_keeps_what_it_finished(
+    half_billion: Path, home: Home
+) -> None:
+    """Measured in the engine: the prompt in the background takes seconds, the request does not."""
+    options = EngineOptions(open_base(half_billion, home), 1024, 1, batch=32)
+    supervisor = EngineSupervisor(options, home, lambda notice: None)
+    await supervisor.start()
+    background = supervisor.generate(CompleteRequest(LONG, "", max_tokens=9, background=True))
+    waiting = supervisor.generate(CompleteRequest("y = ", "", max_tokens=1, background=True))
+    before = cpu_seconds(supervisor)
+    while cpu_seconds(supervisor) - before < 2.0:  # some batches of the prompt
+        assert not background.done
+    urgent = supervisor.generate(CompleteRequest("x = ", "", max_tokens=1))
+    stopped, answer = await background.result(), await urgent.result()
+    assert stopped.stop == "cancelled" and stopped.generated_tokens == 0
+    assert answer.generated_tokens == 1
+    assert not waiting.done, "which nobody waits for: it comes after the request"
+    assert (await waiting.result()).generated_tokens == 1, (
+        "and is not stopped, since it only waited"
+    )
+    again = supervisor.generate(CompleteRequest(LONG, "", max_tokens=1))
+    while cpu_seconds(supervisor) - before < 4.0:
+        assert not again.done
+    again.cancel()
+    assert (await again.result()).cached_tokens >= 32, "finished batches stand in the cache"
+    await supervisor.stop()
+
+
+@pytest.mark.slow
+async def test_warming_gives_way_to_newer_warming_and_to_requests(
+    half_billion: Path, home: Home
+) -> None:
+    options = EngineOptions(open_base(half_billion, home), 1024, 1, batch=32)
+    supervisor = EngineSupervisor(options, home, lambda notice: None)
+    await supervisor.start()
+    before = cpu_seconds(supervisor)
+    supervisor.tell(WarmRequest(LONG, ""))
+    while cpu_seconds(supervisor) - before < 1.0:
+        pass
+    for text in ("a = ", "b = ", "c = "):
+        supervisor.tell(WarmRequest(LONG[:-60] + text, ""))
+    answer = await supervisor.generate(CompleteRequest("x = ", "", max_tokens=1)).result()
+    assert answer.generated_tokens == 1
+    assert cpu_seconds(supervisor) - before < 4.0, "no prompt of ten seconds was computed"
+    await supervisor.stop()
 
 
 def test_a_deadline_is_not_overtaken_by_a_later_cancel() -> None:
