@@ -3,14 +3,15 @@
 Sources are the segments on disk (every repository below the base's folder), the open documents
 as they are now, and the prompt with what has been generated behind it.
 
-Invariant: `mix` and `draft` depend on the documents and tokens given last and on nothing else, so
-`rewind` undoes `extend` exactly; a document's own half-written line at the cursor is never
-evidence, given what stands right of the cursor. Not thread-safe. Knows no llama.cpp.
+Invariant: `mix` and `draft` depend on the documents and tokens given last and on nothing else; a
+document's own half-written line at the cursor is never evidence, given what stands right of the
+cursor. Not thread-safe. Knows no llama.cpp.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ from neuralforge_server.memory.index import MemoryIndex
 from neuralforge_server.memory.segment import DEPTH, Segment
 from neuralforge_server.memory.text import blocks
 
-_MOST_SEGMENTS = 8
+_MOST_SEGMENTS = 10
 """Segments searched for every token, of the repositories written last: some 0.1 ms each."""
 _MOST_LIVE_TOKENS = 100_000
 """Of open documents, those changed last before all: a scan of so many takes 0.1 ms."""
@@ -87,20 +88,13 @@ class Recall:
         self._own = OwnPlace.at(after, self._ends_line)
         self._live = self._documents.joined()
         self._segments = self._chosen()
-        self._lookups: dict[int, _Lookup] = {}
+        self._lookup: _Lookup | None = None
 
     def extend(self, token: int) -> None:
         """One more token was chosen."""
         self._context.append(token)
         self._prompt.append(token)
-
-    def rewind(self, count: int) -> None:
-        """Take back the last `count` tokens."""
-        if not count:
-            return
-        del self._context[len(self._context) - count :]
-        self._prompt.shorten(count)
-        self._lookups = {n: done for n, done in self._lookups.items() if n <= len(self._context)}
+        self._lookup = None
 
     def mix(self, logits: Logits, scale: float) -> Logits:
         """The model's `logits` with the memory mixed in; the same object where it has nothing."""
@@ -114,19 +108,20 @@ class Recall:
         return self._here().ahead(limit) if limit > 0 and self._context else []
 
     def _here(self) -> _Lookup:
-        length = len(self._context)
-        if length not in self._lookups:
+        if self._lookup is None:
             context = self._context[-DEPTH:]
             near = [self._live.places(context), self._prompt.places(context)]
             stored = [SegmentPlaces(segment, alive, context) for segment, alive in self._segments]
-            self._lookups[length] = _Lookup(near, stored, self._own, self._vocabulary.size)
-        return self._lookups[length]
+            self._lookup = _Lookup(near, stored, self._own, self._vocabulary.size)
+        return self._lookup
 
     def _chosen(self) -> list[tuple[Segment, Alive | None]]:
         if self._index is None:
             return []
-        found = [pair for repository in self._index.refresh() for pair in repository.segments]
-        return found[:_MOST_SEGMENTS]
+        newest_first = (
+            pair for repository in self._index.refresh() for pair in reversed(repository.segments)
+        )
+        return list(itertools.islice(newest_first, _MOST_SEGMENTS))
 
 
 @dataclass

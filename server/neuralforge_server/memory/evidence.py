@@ -147,18 +147,10 @@ class LiveText:
             parts += [np.asarray(text, dtype=np.int32), wall[:1]]
         self._text = np.concatenate(parts)
 
-    def __len__(self) -> int:
-        return len(self._text)
-
     def append(self, token: int) -> None:
         """One more token at the end of the last text."""
         self._text = np.append(self._text, np.int32(_BOUNDARY))
         self._text[-2] = token
-
-    def shorten(self, count: int) -> None:
-        """Take the last `count` tokens of the last text off again."""
-        self._text = self._text[: len(self._text) - count].copy()
-        self._text[-1] = _BOUNDARY
 
     def places(self, context: Sequence[int]) -> LivePlaces:
         """Those that match `context`."""
