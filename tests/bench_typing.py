@@ -43,6 +43,7 @@ _RANDOM_TOKENS = 24
 """Both systems' cap on random weights, which never say that a suggestion is complete."""
 _QWEN_HALF = {
     "layers": 24, "width": 896, "heads": 14, "kv_heads": 2, "hidden": 4864, "vocabulary": 151_936,
+    "words": True,
 }  # fmt: skip
 
 

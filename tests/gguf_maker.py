@@ -10,6 +10,8 @@ import numpy as np
 from neuralforge_adapters.base import embedded_base
 
 _TARGETS = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+_ROWS = 64
+"""Rows of random numbers that a matrix is filled with, over and over."""
 
 
 def embedded_reader() -> gguf.GGUFReader:
@@ -57,10 +59,12 @@ def make_base(
     hidden: int,
     vocabulary: int,
     fim: bool = True,
+    words: bool = False,
 ) -> Path:
     """A qwen2 base of that shape in Q8_0 with random weights and the embedded tokenizer.
 
-    Its vocabulary is filled up with unused tokens: for cost, not for quality.
+    Its vocabulary is filled up with unused tokens, or with made-up `words`, which any of its
+    outputs may then be: for cost, not for quality.
     """
     writer = gguf.GGUFWriter(path, "qwen2")
     writer.add_name("random")
@@ -73,9 +77,10 @@ def make_base(
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_rope_freq_base(10000.0)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
-    _add_tokenizer(writer, vocabulary, fim=fim)
+    _add_tokenizer(writer, vocabulary, fim=fim, words=words)
     random = np.random.default_rng(0)
-    _add_quantised(writer, "token_embd.weight", vocabulary, width, random)
+    different = vocabulary if words else _ROWS
+    _add_quantised(writer, "token_embd.weight", vocabulary, width, random, different)
     writer.add_tensor("output_norm.weight", np.ones(width, np.float32))
     kv_width = width // heads * kv_heads
     for layer in range(layers):
@@ -91,15 +96,16 @@ def make_base(
     return _finish(writer, path)
 
 
-def _add_tokenizer(writer: gguf.GGUFWriter, vocabulary: int, *, fim: bool) -> None:
+def _add_tokenizer(writer: gguf.GGUFWriter, vocabulary: int, *, fim: bool, words: bool) -> None:
     fields = embedded_reader().fields
     tokens = [str(t) for t in fields["tokenizer.ggml.tokens"].contents()]
     types = list(fields["tokenizer.ggml.token_type"].contents())
     known = len(tokens)
     if not fim:  # llama.cpp also finds these by their texts
         tokens = [t.replace("fim", "void").replace("file_sep", "void_sep") for t in tokens]
-    tokens += [f"<|unused_{i}|>" for i in range(known, vocabulary)]
-    types += [int(gguf.TokenType.UNUSED)] * (vocabulary - known)
+    filler, kind = ("\u0120w{}", "NORMAL") if words else ("<|unused_{}|>", "UNUSED")
+    tokens += [filler.format(i) for i in range(known, vocabulary)]
+    types += [int(gguf.TokenType[kind])] * (vocabulary - known)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
     writer.add_token_list(tokens)
@@ -118,13 +124,17 @@ def _number(fields: dict[str, gguf.ReaderField], name: str) -> int:
 
 
 def _add_quantised(
-    writer: gguf.GGUFWriter, name: str, high: int, wide: int, random: np.random.Generator
+    writer: gguf.GGUFWriter,
+    name: str,
+    high: int,
+    wide: int,
+    random: np.random.Generator,
+    different: int = _ROWS,
 ) -> None:
-    """Random Q8_0 blocks; one row's worth of randomness is repeated, since only cost counts."""
-    row = gguf.quants.quantize(
-        random.normal(0, 0.02, (64, wide)).astype(np.float32), gguf.GGMLQuantizationType.Q8_0
-    )
-    data = np.tile(row, (-(-high // 64), 1))[:high]
+    """Random Q8_0 blocks; `different` rows of randomness are repeated, since only cost counts."""
+    rows = random.standard_normal((different, wide), np.float32) * np.float32(0.02)
+    data = gguf.quants.quantize(rows, gguf.GGMLQuantizationType.Q8_0)
+    data = np.tile(data, (-(-high // different), 1))[:high]
     writer.add_tensor(name, data, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
 
 

@@ -249,7 +249,7 @@ def make_trace(repository: Path, seconds: float, seed: int = 0) -> Trace:
     """
     source = random.Random(seed)
     commits = _git(repository, "log", "--no-merges", "--format=%H %P", "-400").split("\n")
-    pairs = [line.split() for line in commits if line.count(" ") == 1]
+    pairs = [words for line in commits if len(words := line.split()) == 2]
     source.shuffle(pairs)
     segments: list[Segment] = []
     left = seconds
@@ -287,7 +287,7 @@ def _commit_segments(
     wanted = [path for path in paths.split("\n") if path.endswith(_SUFFIXES)]
     files = [list(_file_segments(repository, commit, parent, path, source)) for path in wanted]
     segments = [segment for file in files for segment in file]
-    added = sum(segment.keys[0].ahead.count("\n") + 1 for segment in segments)
+    added = sum(1 + sum("\n" in key.text for key in s.keys) for s in segments)
     return segments if _ADDED_LINES[0] <= added <= _ADDED_LINES[1] else []
 
 
