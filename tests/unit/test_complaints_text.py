@@ -239,3 +239,17 @@ def test_a_text_of_several_lines_leaves_nothing_open() -> None:
     assert accept(text, "a = 1\n    b = (2,\n", unfinished=True).count("\n") == text.count("\n")
     accepted = accept(text, "a = 1\n    if a:\n    c = 2\n")
     assert accepted == text.replace("|", "a = 1")
+
+
+def test_a_string_that_ends_below_is_not_ended_before() -> None:
+    text = 'def f():\n    """Does.\n\n    |\n    """\n    return 1\n'
+    assert accept(text, 'More."""\n') == text.replace("|", "More.")
+    assert accept(text, '"""\n') == text.replace("|", "")
+    open_ended = 'def f():\n    """Does.\n\n    |\n'
+    assert accept(open_ended, '"""\n') == open_ended.replace("|", '"""')
+
+
+def test_a_string_is_not_left_open_on_its_line() -> None:
+    text = '402: ("required", |"),\n'
+    assert accept(text, '"unauthorized"),\n') == text.replace("|", "")
+    assert accept(text, '"payment') == text.replace("|", '"payment')

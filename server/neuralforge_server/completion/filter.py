@@ -93,7 +93,7 @@ def overlap(text: str, tail: str, quote: str = "") -> int:
     """Code points of `tail` that `text` brings along itself.
 
     They are what the text ends with, or the brackets and quotes that it closes without having
-    opened them: those that an editor closed by itself. `quote` is the one that the cursor is in.
+    opened them: those that an editor closed by itself, with the blanks before. `quote` is the one that the cursor is in.
     """
     if tail and text.endswith(tail) and not set(tail) <= _PUNCTUATION:
         return len(tail)
@@ -217,6 +217,8 @@ def _closed_line(line: str, place: Place) -> str:
     """
     lexer = Lexer(place.language, place.within)
     found = lexer.brackets(line)
+    if lexer.within and lexer.within in place.suffix:
+        return line  # what stands right of the cursor ends it
     if lexer.began >= 0 and lexer.within and lexer.within not in LINE_COMMENTS:
         before = _STRING_PREFIX.sub("", line[: lexer.began])
         return _closed_line(_DANGLING.sub("", before), place)
@@ -294,8 +296,9 @@ def _worth_showing(text: str, place: Place) -> bool:
     words, tail = text.strip(), place.suffix.strip()
     if not words or _phrase_begins(tail, words):
         return False
-    if not place.within and _ENDS_WORD.search(text) and _BEGINS_WORD.match(place.suffix):
-        return False
+    joins = not auto_closed(place.suffix) and not place.within
+    if joins and _ENDS_WORD.search(text) and _BEGINS_WORD.match(place.suffix):
+        return False  # two words with nothing between
     if "\n" not in words and same_line(place.prefix + text + place.suffix, place.above):
         return False
     return bool(tail) or not same_line(words, place.below)
