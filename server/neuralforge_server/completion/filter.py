@@ -93,7 +93,8 @@ def overlap(text: str, tail: str, quote: str = "") -> int:
     """Code points of `tail` that `text` brings along itself.
 
     They are what the text ends with, or the brackets and quotes that it closes without having
-    opened them: those that an editor closed by itself, with the blanks before. `quote` is the one that the cursor is in.
+    opened them: those that an editor closed by itself, with the blanks before. `quote` is the one
+    that the cursor is in.
     """
     if tail and text.endswith(tail) and not set(tail) <= _PUNCTUATION:
         return len(tail)
