@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gguf_maker import make_base
 from neuralforge_server.engine.evaluate import Logits, StoppedError
 from neuralforge_server.engine.kv import LEAST_MOVED, KvCache, common_length, plan_reuse
-from neuralforge_server.engine.llama import LlamaEngine
+from neuralforge_server.engine.llama import LlamaEngine, kept_sequences
 from neuralforge_server.engine.protocol import LoadRequest
 from neuralforge_server.engine.stop import StopFlag
 
@@ -201,3 +201,21 @@ def test_short_chunks_are_not_worth_a_move() -> None:
     assert plan_reuse(held, [1, *chunk], shift=True).reused == 1 + LEAST_MOVED
     assert plan_reuse(held, [1, *chunk[:-1], 8], shift=True).reused == 1
     assert plan_reuse(held, [1, *chunk], shift=False).reused == 1
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "kept"), [(0, 4), (12, 4), (128, 4), (200, 2), (400, 1), (3000, 1)]
+)
+def test_a_large_cache_keeps_fewer_prompts(megabytes: int, kept: int) -> None:
+    assert kept_sequences(megabytes << 20) == kept
+
+
+def test_with_room_for_one_prompt_only_requests_still_take_turns(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rig.kv, "sequences", rig.kv.sequences[:1])
+    first, second = FRONT + numbers(1, 100), FRONT + numbers(2, 100)
+    for prompt in (first, second, first):
+        _, warm = rig.ask(0, prompt)
+        assert close(warm, rig.engine.logits(prompt))
+        rig.check()

@@ -47,8 +47,10 @@ from neuralforge_server.engine.stop import StopFlag, abort_callback
 from neuralforge_server.engine.stopping import Stopper
 from neuralforge_server.engine.vocabulary import Vocabulary
 
-_SEQUENCES = 4
+_MOST_SEQUENCES = 4
 """Prompts kept in the KV cache, each in cells of its own."""
+_KV_BYTES = 512 << 20
+"""What they may take together; a single one may take more."""
 
 
 _NO_FLASH_ATTENTION = 0
@@ -184,8 +186,9 @@ class LlamaEngine:
 
     def _new_context(self, size: int, request: LoadRequest) -> Any:
         parameters = llama_cpp.llama_context_default_params()
-        parameters.n_ctx = size * _SEQUENCES
-        parameters.n_seq_max = _SEQUENCES
+        sequences = kept_sequences(size * _kv_bytes_per_token(self._model))
+        parameters.n_ctx = size * sequences
+        parameters.n_seq_max = sequences
         parameters.kv_unified = False
         parameters.n_batch = parameters.n_ubatch = request.batch
         parameters.n_threads = parameters.n_threads_batch = request.threads
@@ -267,6 +270,18 @@ def _metadata(model: Any, key: str) -> str | None:
     buffer = ctypes.create_string_buffer(512)
     length = llama_cpp.llama_model_meta_val_str(model, key.encode(), buffer, 512)
     return buffer.value.decode("utf-8", "replace") if length >= 0 else None
+
+
+def kept_sequences(bytes_each: int) -> int:
+    """How many prompts to keep, where one takes so many bytes."""
+    return max(1, min(_MOST_SEQUENCES, _KV_BYTES // max(1, bytes_each)))
+
+
+def _kv_bytes_per_token(model: Any) -> int:
+    """Keys and values of two bytes each, in every layer."""
+    heads = max(1, llama_cpp.llama_model_n_head(model))
+    width = llama_cpp.llama_model_n_embd(model) * llama_cpp.llama_model_n_head_kv(model) // heads
+    return 2 * 2 * int(width) * int(llama_cpp.llama_model_n_layer(model))
 
 
 def _can_roll_back(model: Any) -> bool:
