@@ -183,6 +183,7 @@ class Workspace:
             return
         if settings.memory.enabled:
             self._service.engine.tell(RememberRequest(document.uri, text))
+            self._service.learned(document)
         if around != opened.around and opened.timer is None:  # no key has come meanwhile
             opened.around = around
             self._service.warm(document, opened.position)

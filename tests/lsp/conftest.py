@@ -15,6 +15,9 @@ from neuralforge_server.lsp_client import LspClient
 
 Starter = Callable[..., Awaitable[LspClient]]
 
+BASE_ALONE: dict[str, Any] = {"memory": {"scale": 0}, "context": {"enabled": False}}
+"""Settings under which a text depends on the document and the base alone."""
+
 
 @pytest.fixture(scope="module")
 def editor_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
@@ -24,8 +27,8 @@ def editor_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def editor(editor_home: Home) -> AsyncIterator[LspClient]:
-    """The file's shared server, initialised."""
-    async with LspClient(home=editor_home.root) as client:
+    """The file's shared server, initialised; its texts come from the base alone."""
+    async with LspClient(home=editor_home.root, settings=BASE_ALONE) as client:
         await client.initialize()
         yield client
 

@@ -265,6 +265,36 @@ async def test_while_the_weights_change_requests_wait_and_none_is_lost() -> None
     assert await answer == [LINE]
 
 
+async def test_a_text_that_cannot_be_shaped_leaves_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError
+
+    user = Typing(Engine())
+    monkeypatch.setattr("neuralforge_server.completion.service.shape", fail)
+    assert await user.complete(END) == []
+
+
+async def test_what_is_learned_elsewhere_outdates_texts_also_those_under_way() -> None:
+    engine = Engine()
+    user, other = Typing(engine), Document.open("file:///b.py", "python", 1, "")
+    await user.complete(END)
+    user.service.learned(user.document)
+    await user.complete(END)
+    assert len(engine.asked) == 1
+    engine.held = True
+    user.service.learned(other)
+    answer = asyncio.ensure_future(user.complete(END))
+    await until(lambda: len(engine.asked) == 2)
+    user.service.learned(other)
+    engine.held = False
+    engine.finish(engine.runs[-1][1])
+    assert await answer
+    await user.complete(END)
+    assert len(engine.asked) == 3
+
+
 # several candidates
 
 

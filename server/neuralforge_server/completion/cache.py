@@ -10,7 +10,7 @@ import asyncio
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from neuralforge_adapters.stack import ResolvedStack
@@ -87,6 +87,8 @@ class Run:
     """Whether it was started before anybody asked."""
     used: bool = False
     """Whether it has answered anybody."""
+    outdated: bool = False
+    """Whether more has become known since, so that its text is not to be kept."""
     first_line_ms: float | None = None
     """Milliseconds until its first line was complete."""
     overdue: bool = False
@@ -194,7 +196,13 @@ class SuggestionCache:
         """Whether a text made for exactly this spot, which need not be there yet, is kept."""
         return any(made.origin.is_at(spot) and made.key == key for made in self.texts)
 
-    def forget(self, document: Document | None = None) -> None:
-        """Drop what began in `document`, or everything."""
-        kept = [m for m in self.texts if document is not None and m.origin.document is not document]
-        self.texts = deque(kept, maxlen=_KEPT)
+    def forget(self, document: Document) -> None:
+        """Drop what began in `document`."""
+        self._keep(lambda made: made.origin.document is not document)
+
+    def forget_others(self, document: Document | None) -> None:
+        """Drop what began in any other document."""
+        self._keep(lambda made: made.origin.document is document)
+
+    def _keep(self, wanted: Callable[[Made], bool]) -> None:
+        self.texts = deque(filter(wanted, self.texts), maxlen=_KEPT)

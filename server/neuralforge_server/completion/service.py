@@ -9,6 +9,7 @@ typed. Runs in one asyncio loop. Knows no LSP, no log and no disk.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 
@@ -26,6 +27,8 @@ from neuralforge_server.engine.interface import Engine
 from neuralforge_server.engine.protocol import Completion
 from neuralforge_server.errors import EngineError
 from neuralforge_server.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 class CompletionService:
@@ -135,8 +138,15 @@ class CompletionService:
     def forget(self) -> None:
         """Forget every text: something that they were made from is to be forgotten."""
         self.hold()
-        self._cache.forget()
+        self._cache.forget_others(None)
         self.open()
+
+    def learned(self, document: Document) -> None:
+        """The fast memory knows more of `document`: texts made elsewhere may be outdated."""
+        self._cache.forget_others(document)
+        for run in (*self._running.values(), self._ahead.run):
+            if run is not None and run.origin.document is not document:
+                run.outdated = True
 
     def _wait_at(self, document: Document, position: Position, invoked: bool) -> Waiting:
         answer: asyncio.Future[list[Suggestion]] = asyncio.get_running_loop().create_future()
@@ -238,7 +248,7 @@ class CompletionService:
         run.generation.on_text(lambda _: self._look(run))
         task = asyncio.get_running_loop().create_task(self._follow(run))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda done: self._followed(done, run))
         return run
 
     # while a run goes on
@@ -274,13 +284,23 @@ class CompletionService:
         if result is not None and run.is_whole(result):
             self.pace.ran(run.milliseconds, run.first_line_ms)
             made = run.made(result)
-            self._cache.add(*made)
+            if not run.outdated:
+                self._cache.add(*made)
         elif result is not None:
             self.pace.overtaken(run.milliseconds)
         waiting = self._waiting.get(uri)
         if waiting is not None and waiting.run is run:
             self._finish(waiting, made, result)
         self._ahead.ended(run, made[0].text if made else None)
+
+    def _followed(self, task: asyncio.Task[None], run: Run) -> None:
+        """Nobody may wait on, whatever went wrong with the run's text."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a run could not be answered from", exc_info=error)
+            waiting = self._waiting.get(run.origin.document.uri)
+            if waiting is not None and waiting.run is run:
+                waiting.resolve([])
 
     def _finish(self, waiting: Waiting, made: list[Made], result: Completion | None) -> None:
         fitting = [m for m in made if waiting.use.rest(m.text)]
