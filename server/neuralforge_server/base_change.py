@@ -53,6 +53,8 @@ def change_base(path: Path, home: Home, *, now: bool) -> Change:
     reference = ready.reference if ready is not None else None
     stored = None if path == embedded_base() else path
     if now or ready is not None or store.current_for(PERSONAL, old.digest) is None:
+        if ready is not None:
+            store.set_current(ready.reference)
         choice.use(stored)
         same = base.digest == old.digest
         return Change("already" if same else "switched", base, info, reference)

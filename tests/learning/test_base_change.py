@@ -80,6 +80,8 @@ def test_a_new_base_is_used_once_the_retrained_adapter_has_passed_the_gate(
         assert buffer.seen == before, "what is learnt again is not counted again"
     back = change_base(old.path, home, now=False)
     assert (back.result, back.personal) == ("switched", "personal@v0001")
+    current = AdapterStore(home).current(PERSONAL)
+    assert current is not None and current.reference == "personal@v0001"
 
 
 @pytest.mark.slow
@@ -121,7 +123,7 @@ def split_differently(path: Path) -> Path:
     content = bytearray(embedded_base().read_bytes())
     key = b"tokenizer.ggml.pre"
     at = content.index(b"qwen2", content.index(key))
-    content[at : at + 5] = b"gpt-2"
+    content[at : at + 5] = b"bloom"
     path.write_bytes(content)
     return path
 

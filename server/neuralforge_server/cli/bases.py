@@ -9,7 +9,7 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,6 +27,9 @@ from neuralforge_server.cli.common import (
     run_trainer,
 )
 from neuralforge_server.learning.trainer_process import require_packages, start_trainer
+
+if TYPE_CHECKING:
+    from neuralforge_server.base_change import Change
 
 
 @click.group(name="bases", epilog="Example: neuralforge bases pull qwen2.5-coder-0.5b")
@@ -109,7 +112,7 @@ def use(base: str, now: bool, wait: bool, home: Home, as_json: bool) -> None:
     if as_json:
         print_json({**dataclasses.asdict(change), "training": training})
     else:
-        click.echo(_told(change.result, base, training))
+        click.echo(_told(change, base, training))
         trained = change.info.trained_context
         click.echo(f"Its context is {trained} tokens; a longer setting is taken down to that.")
     if training == "wait":
@@ -182,11 +185,12 @@ def _train(base: Path, home: Home, wait: bool) -> str:
     return "started"
 
 
-def _told(result: str, name: str, training: str | None) -> str:
-    if result == "already":
-        return f"{name} is in use already."
-    if result == "switched":
-        return f"{name} is in use now."
+def _told(change: Change, name: str, training: str | None) -> str:
+    adapter = f", with {change.personal}" if change.personal else ""
+    if change.result == "already":
+        return f"{name} is in use already{adapter}."
+    if change.result == "switched":
+        return f"{name} is in use now{adapter}."
     how = {
         "wait": "It is retrained now.",
         "started": "It is being retrained; `neuralforge status` shows how far it is.",

@@ -117,12 +117,11 @@ def _check_probes(base: Base, tokenizer: str) -> None:
     for text, served in zip(PROBES, tokenize(base.path, PROBES), strict=True):
         trained = read.encode(text, add_special_tokens=False).ids
         if trained != served:
+            pairs = enumerate(zip(trained, served, strict=False))
+            at = next((i for i, (a, b) in pairs if a != b), min(len(trained), len(served)))
+            what = f"transformers splits {text!r:.30} otherwise than llama.cpp does: token {at} is "
             raise BaseNotTrainableError(
-                _message(
-                    base,
-                    f"transformers splits {text!r:.40} otherwise than llama.cpp does: "
-                    f"{trained[:6]} and not {served[:6]}",
-                )
+                _message(base, f"{what}{trained[at : at + 1]} and not {served[at : at + 1]}")
             )
 
 
