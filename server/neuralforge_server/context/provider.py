@@ -12,7 +12,7 @@ import contextlib
 import logging
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -129,9 +129,9 @@ class _Overlay:
             return piece.text in self.open_files[piece.path].text
         return self.reader is not None and piece.text in self.reader.text(piece.path)
 
-    def named(self, names: Sequence[str]) -> list[tuple[str, Definition]]:
-        """Everything so named, outside the current file."""
-        stored = self.reader.named(names) if self.reader else []
+    def named(self, names: Iterable[str], most: int) -> list[tuple[str, Definition]]:
+        """What is so named, outside the current file."""
+        stored = self.reader.named(names, most) if self.reader else []
         hidden = self.open_files.keys() | {self.path}
         found = [(path, d) for path, d in stored if path not in hidden]
         wanted = set(names)

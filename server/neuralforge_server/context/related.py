@@ -21,8 +21,10 @@ from neuralforge_server.context.search import Piece
 _MOST_MEMBERS = 10
 _MOST_PLACES = 2
 """Definitions of one name in the workspace that are still worth showing."""
+_MOST_SEARCHED = 50
+"""Definitions of a name among which one that a package passes on is looked for."""
 _NEAR = 0.3
-"""Weight of a word about ten lines above the cursor."""
+"""Weight of a word about five lines above the cursor."""
 _LEAST_NAME = 4
 _PIECE_CHARS = 480
 
@@ -38,8 +40,8 @@ class Definitions(Protocol):
     def definitions(self, path: str) -> list[Definition]:
         """What a file defines."""
 
-    def named(self, names: Sequence[str]) -> list[tuple[str, Definition]]:
-        """(path, definition) of everything so named."""
+    def named(self, names: Iterable[str], most: int) -> list[tuple[str, Definition]]:
+        """(path, definition) of what is so named, about `most` of each name."""
 
 
 def signatures(focus: Focus, lines: Sequence[str], known: Definitions) -> list[Piece]:
@@ -84,7 +86,7 @@ def _add_name(
             found[module] |= own
             return
     folder = posixpath.dirname(modules[0])
-    for path, definition in known.named([name]):
+    for path, definition in known.named([name], _MOST_SEARCHED):
         if not definition.owner and path.startswith(f"{folder}/" if folder else ""):
             found[path] |= _with_members(name, known.definitions(path), focus)
             return
@@ -108,7 +110,7 @@ def _add_called(found: Found, focus: Focus, known: Definitions) -> None:
     """Names near the cursor that the workspace defines in a place or two."""
     near = [n for n, weight in focus.names.items() if weight >= _NEAR and len(n) >= _LEAST_NAME]
     places: Mapping[str, list[tuple[str, Definition]]] = defaultdict(list)
-    for path, definition in known.named(sorted(near)):
+    for path, definition in known.named(near, _MOST_PLACES + 1):
         places[definition.name].append((path, definition))
     for some in places.values():
         if len(some) <= _MOST_PLACES:

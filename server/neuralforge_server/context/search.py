@@ -24,7 +24,6 @@ from neuralforge_server.errors import ContextIndexError
 _BUSY_SECONDS = 0.05
 """A reader waits for nobody: in WAL mode only recovery and replacement block it."""
 _TEXTS_KEPT = 256
-_MOST_NAMED = 400
 
 
 @dataclass(frozen=True)
@@ -142,16 +141,18 @@ class IndexReader:
         )
         return [Definition(*row) for row in rows]
 
-    def named(self, names: Sequence[str]) -> list[tuple[str, Definition]]:
-        """(path, definition) of everything so named, at most some hundred."""
-        rows = self._all(
-            "SELECT f.path, d.name, d.owner, d.line, d.signature FROM definitions d "
-            "JOIN files f ON f.id = d.file "
-            "WHERE d.name IN (SELECT value FROM json_each(?)) LIMIT ?",
-            json.dumps(names),
-            _MOST_NAMED,
-        )
-        return sorted((row[0], Definition(*row[1:])) for row in rows)
+    def named(self, names: Iterable[str], most: int) -> list[tuple[str, Definition]]:
+        """(path, definition) of what is so named, at most `most` of each name."""
+        found = []
+        for name in sorted(names):
+            rows = self._all(
+                "SELECT f.path, d.name, d.owner, d.line, d.signature FROM definitions d "
+                "JOIN files f ON f.id = d.file WHERE d.name = ? LIMIT ?",
+                name,
+                most,
+            )
+            found += sorted((row[0], Definition(*row[1:])) for row in rows)
+        return found
 
     def _text(self, file: int, version: bytes) -> str:
         key = (file, version)
