@@ -223,7 +223,10 @@ class App(DocumentListener):
             def make() -> Recorder:
                 from neuralforge_server.recorder import Recorder  # slow to import: on the thread
 
-                return Recorder.open(home.session_log, log)
+                recorder = Recorder.open(home.session_log, log)
+                for recovery in recorder.log.notices:
+                    loop.call_soon_threadsafe(self.link.show, Notice("warning", recovery))
+                return recorder
 
             self.writer = SessionWriter(make, failed)
             self.writer.post(lambda recorder: recorder.log.enforce_limits())

@@ -13,7 +13,7 @@ from pathlib import Path
 from neuralforge_adapters.base import Base, open_base
 from neuralforge_adapters.convert import check_adapter
 from neuralforge_adapters.errors import AdapterError, NeuralForgeError
-from neuralforge_adapters.home import Home
+from neuralforge_adapters.home import Home, read_json
 from neuralforge_adapters.stack import (
     Entries,
     ResolvedStack,
@@ -154,6 +154,9 @@ class EngineHost:
 
         At the start there is nothing to leave as it was, so that all that can be is served.
         """
+        if await asyncio.to_thread(self._stack_is_damaged):
+            text = f"{self.stack_file.path} is damaged; your personal adapter alone is served."
+            self.notify(Notice("warning", text))
         try:
             await self.reload()
         except AdapterError as error:
@@ -163,6 +166,10 @@ class EngineHost:
                 await self._serve_usable()
         except NeuralForgeError as error:
             self.notify(Notice("error", f"The stack is left as it was: {error}"))
+
+    def _stack_is_damaged(self) -> bool:
+        path = self.stack_file.path
+        return path.exists() and not isinstance(read_json(path), list)
 
     async def _serve_usable(self) -> None:
         async with self._lock:

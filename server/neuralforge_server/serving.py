@@ -9,6 +9,7 @@ import asyncio
 import gc
 import sys
 
+from neuralforge_adapters.errors import BaseFileError
 from neuralforge_adapters.home import Home
 from neuralforge_server.engine.supervisor import Notice
 from neuralforge_server.host import EngineHost, engine_options
@@ -23,7 +24,7 @@ def serve(options: ServeOptions) -> int:
     """Serve one editor until it leaves; returns the exit status.
 
     Raises:
-        BaseFileError, HomeError: the base or the profile of the command line cannot be used.
+        BaseFileError, HomeError: there is no base at all, or the profile cannot be used.
         OSError: the TCP address cannot be bound.
     """
     sys.setswitchinterval(_SWITCH_SECONDS)
@@ -33,12 +34,12 @@ def serve(options: ServeOptions) -> int:
 async def _serve(options: ServeOptions) -> int:
     early: list[Notice] = []
     home = Home.find(options.profile)
-    host = EngineHost(
-        engine_options(EngineSettings(endpoint=options.endpoint), options.base, home),
-        home,
-        options.adapters,
-        early.append,
-    )
+    settings = EngineSettings(endpoint=options.endpoint)
+    try:
+        first = engine_options(settings, options.base, home)
+    except BaseFileError:  # the client is told when the settings are followed
+        first = engine_options(settings, None, home)
+    host = EngineHost(first, home, options.adapters, early.append)
     await asyncio.sleep(0)  # lets the engine's process start
     from neuralforge_server.app import App
     from neuralforge_server.lsp import Server

@@ -166,3 +166,24 @@ async def test_at_the_start_one_bad_adapter_does_not_cost_the_others(
     assert "bad.gguf" in message["message"]
     status = await editor.execute("neuralforge.status")
     assert status["stack"] == [{"adapter": str(good), "scale": 0.5}]
+
+
+async def test_a_base_of_the_command_line_that_does_not_exist_is_told_and_completions_come(
+    start: Starter, tmp_path: Path
+) -> None:
+    editor = await start("serve", "--base", str(tmp_path / "none.gguf"))
+    told = await editor.wait_for("window/showMessage", lambda p: "none.gguf" in p["message"])
+    assert "left as it was" in told["message"]
+    editor.open(URI, TEXT)
+    assert await editor.complete(URI, END)
+
+
+async def test_what_was_damaged_and_recovered_is_told(start: Starter, home: Home) -> None:
+    home.stack_file.parent.mkdir(parents=True)
+    home.stack_file.write_text("[{")
+    home.session_log.write_bytes(b"no database" * 1000)
+    editor = await start()
+    for damaged in (home.stack_file, home.session_log):
+        await editor.wait_for("window/showMessage", lambda p, d=damaged: str(d) in p["message"])
+    editor.open(URI, TEXT)
+    assert await editor.complete(URI, END)

@@ -154,11 +154,11 @@ async def test_text_that_changed_elsewhere_is_computed_anew() -> None:
 
 
 async def test_a_line_end_is_typed_through_in_a_file_with_two_character_line_ends() -> None:
-    engine = Engine(lambda _: "if a:\n    b = 1")
+    engine = Engine(lambda _: "if a:\n        b = 1")
     user = Typing(engine, "def f():\r\n    ", without_prefetch(max_lines=8))
     assert await user.texts(at(4, 1)) != []
-    user.insert("if a:\r\n    ", at(4, 1))
-    await user.complete(at(4, 2))
+    user.insert("if a:\r\n        ", at(4, 1))
+    assert await user.texts(at(8, 2)) == ["b = 1"]
     assert len(engine.asked) == 1
 
 

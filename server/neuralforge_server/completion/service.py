@@ -282,7 +282,8 @@ class CompletionService:
             del self._running[uri]
         made: list[Made] = []
         if result is not None and run.is_whole(result):
-            self.pace.ran(run.milliseconds, run.first_line_ms)
+            if run.candidates == 1:
+                self.pace.ran(run.milliseconds, run.first_line_ms)
             made = run.made(result)
             if not run.outdated:
                 self._cache.add(*made)

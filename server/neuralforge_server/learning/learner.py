@@ -72,6 +72,7 @@ class Learner:
         self._attempts = Attempts(home)
         self._wake = asyncio.Event()
         self._typed_at = 0.0
+        self._began = time.monotonic()
         self._bar: Bar | None = None
         self._shown: TrainerState | None = None
         self._state_lock = asyncio.Lock()
@@ -105,8 +106,12 @@ class Learner:
 
     async def _wait_until_idle(self) -> None:
         """The user may also type in another editor, which tells no event here."""
-        while wait := seconds_to_wait(self.settings, seconds_since_typing(self.home)):  # noqa: ASYNC110
+        while wait := seconds_to_wait(self.settings, self._idle_seconds()):  # noqa: ASYNC110
             await asyncio.sleep(wait)
+
+    def _idle_seconds(self) -> float:
+        """Since the last key in any editor, or since this one was opened."""
+        return min(seconds_since_typing(self.home), time.monotonic() - self._began)
 
     async def start(self, job: Job) -> dict[str, Any]:
         """Start a training, whoever wanted it.
@@ -189,7 +194,7 @@ class Learner:
 
     def _look(self, samples: int, repositories: frozenset[Path]) -> Facts:
         return Facts(
-            idle_seconds=seconds_since_typing(self.home),
+            idle_seconds=self._idle_seconds(),
             running=self._is_running(),
             paused=read_control(self.home).command == "pause",
             awaited=self._awaited(),
