@@ -112,14 +112,13 @@ class Walker:
         )
 
     def _entries(self, folder: str) -> Iterator[tuple[str, bool]]:
-        """Paths in a folder, and whether each is a folder itself; no links."""
+        """Paths in a folder, and whether each is a folder itself, and no link to one."""
         try:
             with os.scandir(self.root / folder) as entries:
                 for entry in entries:
-                    if entry.is_symlink() or not _is_text(entry.name):
-                        continue
-                    path = f"{folder}/{entry.name}" if folder else entry.name
-                    yield path, entry.is_dir(follow_symlinks=False)
+                    if _is_text(entry.name):
+                        path = f"{folder}/{entry.name}" if folder else entry.name
+                        yield path, entry.is_dir(follow_symlinks=False)
         except OSError:
             return  # it vanished, or is not ours to read
 
