@@ -41,7 +41,7 @@ from typing_trace import Trace, make_trace, write_tree
 _CONTEXT = 1024
 _RANDOM_TOKENS = 24
 """Both systems' cap on random weights, which never say that a suggestion is complete."""
-_QWEN_HALF = {
+_QWEN_HALF: dict[str, Any] = {
     "layers": 24, "width": 896, "heads": 14, "kv_heads": 2, "hidden": 4864, "vocabulary": 151_936,
     "words": True,
 }  # fmt: skip

@@ -64,7 +64,8 @@ def make_base(
     """A qwen2 base of that shape in Q8_0 with random weights and the embedded tokenizer.
 
     Its vocabulary is filled up with unused tokens, or with made-up `words`, which any of its
-    outputs may then be: for cost, not for quality.
+    outputs may then be: for cost, not for quality. With `words`, its output has weights of its
+    own, which cost the same: a random base that shares them with its input only repeats it.
     """
     writer = gguf.GGUFWriter(path, "qwen2")
     writer.add_name("random")
@@ -81,6 +82,8 @@ def make_base(
     random = np.random.default_rng(0)
     different = vocabulary if words else _ROWS
     _add_quantised(writer, "token_embd.weight", vocabulary, width, random, different)
+    if words:
+        _add_quantised(writer, "output.weight", vocabulary, width, random, different)
     writer.add_tensor("output_norm.weight", np.ones(width, np.float32))
     kv_width = width // heads * kv_heads
     for layer in range(layers):

@@ -184,7 +184,9 @@ def _run(command: Sequence[str]) -> None:
         LlamaServerError: it failed.
     """
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    low = psutil.BELOW_NORMAL_PRIORITY_CLASS if os.name == "nt" else _NICE
+    low = _NICE
+    if sys.platform == "win32":
+        low = psutil.BELOW_NORMAL_PRIORITY_CLASS
     psutil.Process(process.pid).nice(low)
     output, _ = process.communicate()
     if process.returncode:

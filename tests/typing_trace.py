@@ -23,6 +23,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 Place = tuple[int, int]
 """Line and column, from 0; columns in code points, which are UTF-16 units here as well."""
@@ -333,9 +334,9 @@ def _indent(line: str) -> str:
     return line[: len(line) - len(line.lstrip(" \t"))]
 
 
-def _key(raw: dict[str, object]) -> Key:
-    start, end = (tuple(raw[name]) for name in ("start", "end"))  # type: ignore[arg-type]
-    return Key(**{**raw, "start": start, "end": end})  # type: ignore[arg-type]
+def _key(raw: dict[str, Any]) -> Key:
+    start, end = (tuple(raw[name]) for name in ("start", "end"))
+    return Key(**{**raw, "start": start, "end": end})
 
 
 def _git(repository: Path, *arguments: str, strip: bool = True) -> str:
