@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 BATCH = 256
 """Tokens that llama.cpp evaluates in one call, and that its compute buffers are made for."""
-SEQUENCES = 4
-"""Prompts whose keys and values the engine keeps, each of the whole context."""
+MOST_SEQUENCES = 4
+SEQUENCE_BYTES = 512 << 20
+"""The engine keeps the keys and values of up to four prompts, while they take no more than that
+together; of one in any case."""
 RANK = 16
 TRAINED_TOKENS = 4 * 256
 """Of one micro-batch: four samples of 256 tokens."""
@@ -36,11 +38,12 @@ class Shape:
 
 
 def serving_bytes(shape: Shape, context: int) -> int:
-    """The file (mapped), keys and values of four prompts of `context` tokens in F16, buffers.
+    """The file (mapped), keys and values of `n` prompts of `context` tokens in F16, buffers.
 
-    File + 4·2·layers·kv_width·context·2 + 256·(vocabulary + 2·hidden + 6·width)·4 + 60 MiB.
+    File + n·2·layers·kv_width·context·2 + 256·(vocabulary + 2·hidden + 6·width)·4 + 60 MiB.
     """
-    cache = SEQUENCES * 2 * shape.layers * shape.kv_width * context * _F16
+    one = 2 * shape.layers * shape.kv_width * context * _F16
+    cache = one * max(1, min(MOST_SEQUENCES, SEQUENCE_BYTES // max(1, one)))
     buffers = BATCH * (shape.vocabulary + 2 * shape.hidden + 6 * shape.width) * _F32
     return shape.file_bytes + cache + buffers + _ENGINE
 

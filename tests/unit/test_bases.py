@@ -28,6 +28,7 @@ from neuralforge_adapters.presets import INSTEAD, presets
 from neuralforge_adapters.store import GGUF_FILE, PERSONAL, AdapterStore, Manifest
 from neuralforge_server.cli import group
 from neuralforge_server.engine.client import EngineClient
+from neuralforge_server.engine.llama import kept_sequences
 from neuralforge_server.learning.trainer_process import arguments
 from neuralforge_server.learning.trigger import Facts, Job, decide
 from neuralforge_server.settings import LearningSettings
@@ -324,6 +325,14 @@ def test_memory_for_serving_is_an_estimate_on_the_high_side_but_not_absurd(
         resident = psutil.Process(engine.pid).memory_info().rss
     estimate = serving_bytes(read_facts(path).shape, 2048)
     assert resident < estimate < resident * 2
+
+
+@pytest.mark.parametrize("width", [64, 4096, 40_960])
+def test_memory_for_serving_counts_as_many_prompts_as_the_engine_keeps(width: int) -> None:
+    shape = Shape(0, 0, layers=32, width=0, kv_width=width, hidden=0, vocabulary=0)
+    one = 2 * 2 * 32 * width * 1024
+    rest = serving_bytes(shape, 0)
+    assert serving_bytes(shape, 1024) - rest == one * kept_sequences(one)
 
 
 def test_too_little_memory_is_told_before_any_training() -> None:
