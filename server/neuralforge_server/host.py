@@ -235,8 +235,6 @@ class EngineHost:
             await self._serve_beside()
 
     async def _serve_beside(self) -> None:
-        if not self.stacks.wanted:
-            return
         problems = await asyncio.to_thread(
             self.stacks.resolve, self.store, self.engine.options.base.digest
         )
@@ -252,7 +250,8 @@ class EngineHost:
         """Put entries in force in the engine; requests wait meanwhile."""
         try:
             await self._put_in_force(await asyncio.to_thread(self._resolve, entries))
-            await self._serve_beside()
+            if self.stacks.wanted:
+                await self._serve_beside()
         finally:
             self._open()
 

@@ -251,9 +251,23 @@ class EngineSupervisor:
         stacks = (*self._beside, self.stack) if self._beside or self.stack.adapters else ()
         stacked = [self._ask(stack_request(stack)) for stack in stacks]
         info = EngineInfo(**await loaded)
-        for answer in stacked:
-            await answer
+        for stack, answer in zip(stacks, stacked, strict=True):
+            try:
+                await answer
+            except AdapterError as error:
+                self._leave_out(stack, error)
         return info
+
+    def _leave_out(self, stack: ResolvedStack, error: AdapterError) -> None:
+        """Do without a stack of some files' own; without the one in force there is no engine.
+
+        Raises:
+            AdapterError: it is the one in force.
+        """
+        if stack == self.stack:
+            raise error
+        self._beside = tuple(other for other in self._beside if other != stack)
+        self._notify(Notice("warning", f"A stack of some files' own is left out: {error}"))
 
     def _is_ready(self) -> None:
         self.state = "ready"
