@@ -101,7 +101,6 @@ class App(DocumentListener):
             self.link.show(Notice("warning", f"{error}; the default profile is used"))
         self.host.service.asking.use(self.settings)
         self.life = EngineLife(self.host, self.link, self.spawn, self.options.base)
-        self.life.workspace = self.folders[0] if self.folders else None
         self.workspace = Workspace(
             self.host.home, self.folders, self.host.service, self.settings, self.spawn
         )

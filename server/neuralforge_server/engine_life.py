@@ -29,8 +29,6 @@ class EngineLife:
 
     def __init__(self, host: EngineHost, link: ClientLink, spawn: Spawn, base: Path | None) -> None:
         """`base`: the one of the command line."""
-        self.workspace: Path | None = None
-        """The folder whose part of the fast memory is used."""
         self._host = host
         self._link = link
         self._spawn = spawn
@@ -77,7 +75,7 @@ class EngineLife:
     async def _restart(self, settings: Settings) -> None:
         try:
             options = await asyncio.to_thread(
-                engine_options, settings.engine, self._base, self._host.home, self.workspace
+                engine_options, settings.engine, self._base, self._host.home
             )
             await self._host.use(options)
         except NeuralForgeError as error:

@@ -37,13 +37,10 @@ from neuralforge_server.errors import EngineError
 from neuralforge_server.settings import EngineSettings
 
 
-def engine_options(
-    settings: EngineSettings, base: Path | None, home: Home, workspace: Path | None = None
-) -> EngineOptions:
+def engine_options(settings: EngineSettings, base: Path | None, home: Home) -> EngineOptions:
     """What to load: `base` from the command line before the setting before the embedded one.
 
-    `workspace`: the folder whose part of the fast memory is used. With an endpoint, a base that
-    is named is the file that it serves.
+    With an endpoint, a base that is named is the file that it serves.
 
     Raises:
         BaseFileError: there is no such base.
@@ -56,14 +53,14 @@ def engine_options(
             settings.endpoint, settings.remote_model, served, settings.context_tokens
         )
     opened: Base = open_base(path, home)
-    memory = "" if workspace is None else str(memory_folder(home, opened.digest, workspace))
+    memory = memory_folder(home, opened.digest, home.root).parent  # every workspace's
     return EngineOptions(
         opened,
         settings.context_tokens,
         settings.threads or default_threads(),
         settings.gpu_layers,
         settings.batch,
-        memory,
+        str(memory),
     )
 
 

@@ -44,6 +44,8 @@ class _Open:
     position: Position = Position(0, 0)  # noqa: RUF009 - frozen
     edited: int = -1
     """The line edited last; -1 for none."""
+    saved: bool = False
+    """Whether it was saved since it was last looked at."""
     timer: asyncio.TimerHandle | None = None
 
     def wait(self, timer: asyncio.TimerHandle | None) -> None:
@@ -63,6 +65,8 @@ class _Look:
     edited: int
     shown: str
     budget: int
+    settled: int
+    """So many lines are remembered: not the last one while it is being written."""
 
 
 class Workspace:
@@ -103,8 +107,8 @@ class Workspace:
         """A document was opened: look at it at once."""
         if document.path is None or document.left_alone:
             return
-        self._open[document.uri] = _Open(document)
-        self.saved(document)
+        opened = self._open[document.uri] = _Open(document)
+        self._look_later(opened, 0.0)
 
     def changed(self, document: Document, line: int) -> None:
         """A document was edited at a line: look at it when the user pauses."""
@@ -126,6 +130,7 @@ class Workspace:
     def saved(self, document: Document) -> None:
         """A document was saved: look at it now."""
         if opened := self._open.get(document.uri):
+            opened.saved = True
             self._look_later(opened, 0.0)
 
     def closed(self, document: Document) -> None:
@@ -194,6 +199,8 @@ class Workspace:
             document.lines, position.line, position.character
         )
         edited, opened.edited = opened.edited, -1
+        saved, opened.saved = opened.saved, False
+        settled = len(document.lines) if saved else _settled(document.lines, position.line, suffix)
         return _Look(
             Path(str(document.path)),
             [*document.lines],
@@ -201,6 +208,7 @@ class Workspace:
             edited,
             prefix + suffix,
             self._budget() if self._settings.context.enabled else 0,
+            settled,
         )
 
     def _budget(self) -> int:
@@ -221,16 +229,16 @@ class _Places:
         self._providers: dict[Path | None, ContextProvider] = {}
 
     def look(self, look: _Look) -> tuple[str | None, Surroundings]:
-        """The document's text, None where it is excluded, and its surroundings."""
+        """What is remembered of it, None where it is excluded, and its surroundings."""
         if self._excluded(look.path):
             return None, Surroundings()
         folder = self._folder(look.path)
-        text, path = "".join(look.lines), _relative(look.path, folder)
+        settled, path = "".join(look.lines[: look.settled]), _relative(look.path, folder)
         if not look.budget:
-            return text, Surroundings()
+            return settled, Surroundings()
         provider = self._provider(folder)
-        provider.edited(path, text, look.edited)
-        return text, provider.around(path, look.lines, look.line, look.shown, look.budget)
+        provider.edited(path, "".join(look.lines), look.edited)
+        return settled, provider.around(path, look.lines, look.line, look.shown, look.budget)
 
     def closed(self, path: Path) -> None:
         """Forget a document."""
@@ -267,6 +275,15 @@ class _Places:
 
         inside = [folder for folder in self._folders if path.is_relative_to(folder)]
         return max(inside, key=lambda f: len(f.parts)) if inside else find_repository(path.parent)
+
+
+def _settled(lines: Sequence[str], cursor: int, suffix: str) -> int:
+    """How many lines are not being written: nothing follows a line at the document's end that
+    would tell its beginning at the cursor from a line that was written like that."""
+    if not suffix.strip():
+        return min(cursor, len(lines))
+    ended = not lines or lines[-1].endswith(("\n", "\r"))
+    return len(lines) if ended else len(lines) - 1
 
 
 def _relative(path: Path, folder: Path | None) -> str:
