@@ -31,6 +31,7 @@ from rich.table import Table
 from bench_fold import measure_fold
 from gguf_maker import make_base
 from llama_server import LlamaServer, LlamaServerError, find_llama_server
+from llama_vim import N_PREDICT
 from neuralforge_adapters.base import embedded_base
 from neuralforge_server.engine.process import default_threads
 from neuralforge_server.lsp_client import LspClient
@@ -121,11 +122,12 @@ class Llama(System):
         """A server with llama.vim's own flags, but for the context that both get.
 
         Half of it is the batch, from which llama-server derives how much of the text around the
-        cursor it takes; the rest is room for the ring of extra chunks.
+        cursor it takes; the rest is room for the ring of extra chunks and, by `--predict`, for
+        what is generated: it would fill all of it with chunks otherwise, and refuse the prompt.
         """
         half = str(_CONTEXT // 2)
         flags = ["--ctx-size", str(_CONTEXT), "--batch-size", half, "--ubatch-size", half]
-        flags += ["--cache-reuse", "256", "--parallel", "1"]
+        flags += ["--cache-reuse", "256", "--parallel", "1", "--predict", str(N_PREDICT)]
         flags += ["--threads", str(setup.threads), "--threads-batch", str(setup.threads)]
         with LlamaServer(binary, setup.base, flags) as server:
             system = cls(server, setup)

@@ -15,6 +15,7 @@ import asyncio
 import hashlib
 import random
 import re
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -25,7 +26,8 @@ import httpx2
 
 from typing_trace import Key, Place, Text
 
-_N_PREFIX, _N_SUFFIX, _N_PREDICT = 256, 64, 128
+N_PREDICT = 128
+_N_PREFIX, _N_SUFFIX = 256, 64
 _T_MAX_PROMPT_MS, _T_MAX_PREDICT_MS, _T_FIRST_PREDICT_MS = 500, 1000, 250
 _MAX_LINE_SUFFIX, _MAX_CACHE_KEYS, _WALK_BACK = 8, 250, 128
 _RING_CHUNKS, _RING_QUEUED, _CHUNK_LINES, _RING_SCOPE = 16, 16, 64, 1024
@@ -69,7 +71,7 @@ class LlamaVim:
     """One vim with one file at a time open, in insert mode while it is typed in."""
 
     def __init__(
-        self, url: str, show: Callable[[str], None], n_predict: int = _N_PREDICT, seed: int = 0
+        self, url: str, show: Callable[[str], None], n_predict: int = N_PREDICT, seed: int = 0
     ) -> None:
         """`show` is called with the text that becomes visible at the cursor."""
         self.counts = Counts()
@@ -200,8 +202,9 @@ class LlamaVim:
         try:
             self.counts.runs += 1
             response = (await self._http.post("/infill", json=request)).json()
-            if "content" not in response:
-                raise ValueError(f"llama-server answered {response}")
+            if "content" not in response:  # llama.vim takes no notice of it
+                print(f"llama-server refuses: {response}", file=sys.stderr)
+                return
             self._count(response)
             answer = _Answer(response["content"], keys[0])
             for key in keys:
