@@ -349,6 +349,20 @@ async def test_accepting_joins_what_is_still_being_computed_ahead() -> None:
     assert await answer == [".close()"] and len(engine.asked) == 1
 
 
+async def test_joining_a_run_ahead_that_has_nothing_to_say_starts_no_other() -> None:
+    engine = Engine(lambda request: "" if request.prefix.endswith(LINE) else LINE)
+    user = Typing(engine, settings=Settings())
+    (shown,) = await user.complete(END)
+    engine.held = True
+    await until(lambda: len(engine.ahead) == 1)
+    user.insert(shown.text, END)
+    answer = asyncio.ensure_future(user.texts(at(17 + len(LINE))))
+    await asyncio.sleep(0)
+    engine.finish(engine.runs[-1][1])
+    assert await answer == [] and len(engine.asked) == 1
+    assert user.service.counts.prefetches_used == 1
+
+
 async def test_where_nothing_comes_after_it_the_next_line_is_computed_ahead() -> None:
     def say(request: CompleteRequest) -> str:
         if request.prefix.endswith("\n        "):

@@ -305,9 +305,11 @@ class CompletionService:
 
     def _finish(self, waiting: Waiting, made: list[Made], result: Completion | None) -> None:
         fitting = [m for m in made if waiting.use.rest(m.text)]
+        if made and not fitting and waiting.use == Use():
+            self._used(made[0])  # there is nothing to say
+            waiting.resolve([])
+            return
         if result is None or not fitting:
-            if made and waiting.own and not waiting.typed:
-                self._used(made[0])  # there is nothing to say
             self._begin_anew(waiting)
             return
         cost = Cost(result.evaluated_tokens, result.milliseconds)
