@@ -125,13 +125,13 @@ class LlamaServer:
         return {"lora": [{"id": n, "scale": scale} for n, scale in scales.items()]}
 
     def ask(self, request: CompleteRequest, offer: Offer, chosen: Json) -> Ask:
-        """`/infill`; the line goes behind the middle token, so that a key only appends to it."""
+        """`/infill`, which lays the prompt out prefix first, whatever order the base knows best."""
         kept, healed = heal(request.prefix)
         above, newline, here = kept.rpartition("\n")
         around = request.around
         body: dict[str, Any] = {
             "input_prefix": above + newline,
-            "prompt": here,
+            "prompt": here,  # goes to the prefix's end, and is never cut
             "input_suffix": request.suffix,
             "input_extra": [{"filename": s.path, "text": s.text} for s in around.snippets[::-1]],
             "n_predict": request.max_tokens + (1 if healed else 0),
