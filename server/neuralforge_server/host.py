@@ -262,7 +262,7 @@ class EngineHost:
 
     def _open(self) -> None:
         """Let requests be served, if there is a base to serve them with."""
-        if self.loading is not None:
+        if self.loading is not None and self.loading.done():
             self.service.open()
 
     async def _swap(self, stack: ResolvedStack) -> None:
