@@ -49,6 +49,8 @@ _REQUEST_SECONDS = 30.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _SILENCES = 2
 """Deadlines in a row by which nothing at all had come, until the endpoint counts as hanging."""
+_LONGEST_REASON = 240
+"""Characters of a message that an endpoint may fill."""
 _LARGEST_EVENT = 1 << 20
 """Bytes of one line of an answer."""
 
@@ -141,7 +143,7 @@ class RemoteEngine:
             self.info = await self._probe()
         except EndpointError as error:
             self.info = self._describe()
-            self._begin_outage(str(error))
+            self._begin_outage(self._public(error))
         else:
             self._is_ready()
         return self.info
@@ -221,8 +223,8 @@ class RemoteEngine:
             answer.stop = "deadline"
             self._heard(answer, seconds)
         except EndpointError as error:
-            generation.receive({"error": str(error)})
-            self._begin_outage(str(error))
+            generation.receive({"error": self._public(error)})
+            self._begin_outage(self._public(error))
 
     async def _stream(self, request: CompleteRequest, answer: _Answer) -> None:
         import httpx2
@@ -257,10 +259,13 @@ class RemoteEngine:
             return EndpointError(
                 f"it refuses the key (status {status}); set {KEY_VARIABLE} in the environment"
             )
-        text = " ".join(body.split())[:200]
-        if self._key:
-            text = text.replace(self._key, "…")
-        return EndpointError(f"it answers with status {status}: {text}")
+        return EndpointError(f"it answers with status {status}: {body}")
+
+    def _public(self, error: EndpointError) -> str:
+        """What may be shown of words that an endpoint chose: no key, and not many."""
+        text = str(error).replace(self._key, "…") if self._key else str(error)
+        text = " ".join(text.split())
+        return text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON] + "…"
 
     # outages
 

@@ -272,7 +272,7 @@ def _refuse_errors(data: Json) -> None:
     error = data.get("error")
     if error is not None:
         text = error.get("message") if _is_map(error) else error
-        raise EndpointError(f"it reports: {str(text)[:200]}")
+        raise EndpointError(f"it reports: {text}")
 
 
 def _quoted(text: str) -> str:
