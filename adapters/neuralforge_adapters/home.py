@@ -90,6 +90,11 @@ class Home:
         return self.profile_dir / "checkpoints"
 
     @property
+    def indexes(self) -> Path:
+        """Context and fast memory: made again at any time, but made of the profile's code."""
+        return self.profile_dir / "indexes"
+
+    @property
     def trainer_dir(self) -> Path:
         """The trainer's lock, control state and progress: one trainer per user."""
         return self.root / "trainer"

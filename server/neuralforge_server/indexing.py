@@ -112,12 +112,12 @@ def forget_indexes(home: Home, repository: Path | None, folders: Iterable[Path] 
         return
     for kind in ("context", "memory"):
         try:
-            shutil.rmtree(home.cache / kind)
+            shutil.rmtree(home.indexes / kind)
         except FileNotFoundError:
             continue
         except OSError as error:
             raise HomeError(
-                f"the indexes in {home.cache / kind} are not forgotten: {error.strerror}; "
+                f"the indexes in {home.indexes / kind} are not forgotten: {error.strerror}; "
                 "close the editors that have them open and try again"
             ) from error
 

@@ -462,6 +462,11 @@ def test_python_imports_lead_to_files() -> None:
     assert "src/app/api.py" in candidates(absolute, "src/app/web/views.py", "python")
 
 
+def test_imports_of_a_file_outside_the_workspace_end_at_the_root() -> None:
+    (found,) = imports(["import app.api\n"], "python")
+    assert "/srv/app/api.py" in candidates(found, "/srv/main.py", "python")
+
+
 def test_script_imports_lead_to_files() -> None:
     text = 'import D, { a as b } from "./x.js"\nconst { q } = require("../y")\nimport "react"\n'
     first, second, third = imports(split_lines(text), "typescript")
@@ -501,3 +506,10 @@ def test_a_name_that_a_package_passes_on_is_found_where_it_is_defined(
 def test_secrets_are_seen_as_the_session_log_sees_them(text: str) -> None:
     assert has_secret(f"x = 1\n{text}\ny = 2\n")
     assert not has_secret(BILLING)
+
+
+def test_profiles_share_no_index(tmp_path: Path) -> None:
+    work, private = (Home(tmp_path / "home", name) for name in ("work", "private"))
+    for place in (context_file, lambda home, root: memory_folder(home, "ab" * 32, root)):
+        assert place(work, tmp_path) != place(private, tmp_path)
+        assert place(work, tmp_path).is_relative_to(work.profile_dir)

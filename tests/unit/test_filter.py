@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from neuralforge_server.completion.extent import look
 from neuralforge_server.completion.filter import Shaped, cut_lines, overlap, shape
+from neuralforge_server.documents import Position
 
 
 @pytest.mark.parametrize(
@@ -82,3 +84,10 @@ def test_what_is_replaced_is_in_the_text_too(text: str, tail: str) -> None:
     replaced = tail[: overlap(text, tail)].lstrip()  # blanks before it go with what is replaced
     remaining = iter(text)
     assert all(character in remaining for character in replaced)
+
+
+@pytest.mark.parametrize("unfinished", [False, True])
+def test_an_opener_whose_body_is_indented_wrongly_stands_alone(unfinished: bool) -> None:
+    place = look(["def f():\r\n", "    "], "python", Position(1, 4))
+    shaped = shape("if a:\n    b = 1", "", "", max_lines=8, place=place, unfinished=unfinished)
+    assert shaped is None or shaped.text in ("if a:", "if a:\n        b = 1")

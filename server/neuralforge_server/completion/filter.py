@@ -174,7 +174,8 @@ def _whole(text: str, place: Place, unfinished: bool) -> str:
 def _well_indented(lines: list[str], place: Place) -> list[str]:
     """`lines` up to one that is not indented as the statement above it asks for.
 
-    Only Python is that strict; a block's opener goes with the body that it lacks.
+    Only Python is that strict; a block's opener goes with the body that it lacks, unless it is
+    all there is.
     """
     if place.language != "python" or place.within or place.opened:
         return lines
@@ -185,7 +186,7 @@ def _well_indented(lines: list[str], place: Place) -> list[str]:
         if line.strip() and not (lexer.within or opened or last.endswith("\\")):
             asked = opens_block(last, "python")
             if last.strip() and asked != (columns(line) > statement):
-                return lines[: number - asked]
+                return lines[: max(1, number - asked)]
             statement = columns(line)
         settle(opened, lexer.brackets(line + "\n"))
         last = line if line.strip() else last

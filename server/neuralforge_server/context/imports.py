@@ -155,7 +155,7 @@ def _script_paths(module: str, folder: str) -> list[str]:
 
 
 def _ancestors(folder: str) -> Iterator[str]:
-    while folder:
+    while folder.strip("/"):
         yield folder
         folder = posixpath.dirname(folder)
 

@@ -28,12 +28,12 @@ def workspace_key(workspace: Path) -> str:
 
 def context_file(home: Home, workspace: Path) -> Path:
     """The SQLite file with the chunks of a workspace."""
-    return home.cache / "context" / f"{workspace_key(workspace)}.db"
+    return home.indexes / "context" / f"{workspace_key(workspace)}.db"
 
 
 def memory_folder(home: Home, base_digest: str, workspace: Path) -> Path:
     """The folder of the fast memory's segments, as tokens of one base, of a workspace."""
-    return home.cache / "memory" / base_digest[:16] / workspace_key(workspace)
+    return home.indexes / "memory" / base_digest[:16] / workspace_key(workspace)
 
 
 def lock_file(home: Home, workspace: Path) -> Path:
@@ -58,7 +58,7 @@ def forget(home: Home, repository: Path) -> bool:
     database = context_file(home, repository)
     files = [Path(f"{database}{suffix}") for suffix in DATABASE_SUFFIXES]
     files.append(damage_mark(database))
-    folders = [*(home.cache / "memory").glob(f"*/{workspace_key(repository)}")]
+    folders = [*(home.indexes / "memory").glob(f"*/{workspace_key(repository)}")]
     found = bool(folders) or any(file.exists() for file in files)
     try:
         for file in files:
