@@ -105,6 +105,11 @@ class Home:
         return self.root / "set-aside"
 
     @property
+    def engines(self) -> Path:
+        """Where servers find an engine that they share."""
+        return self.root / "engines"
+
+    @property
     def cache(self) -> Path:
         """What can be made again at any time."""
         return self.root / "cache"

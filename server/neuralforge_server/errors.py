@@ -27,6 +27,10 @@ class EngineError(NeuralForgeError):
     """The engine could not do what was asked, or its process ended."""
 
 
+class EngineLostError(EngineError):
+    """An engine that is shared ended, for a reason that is none of this server's."""
+
+
 class TrainerStartError(NeuralForgeError):
     """The trainer's process cannot be started."""
 

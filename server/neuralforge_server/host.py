@@ -61,6 +61,7 @@ def engine_options(settings: EngineSettings, base: Path | None, home: Home) -> E
         settings.gpu_layers,
         settings.batch,
         str(memory),
+        settings.share,
     )
 
 

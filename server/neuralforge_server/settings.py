@@ -73,6 +73,11 @@ class EngineSettings:
         -1, "Layers for the GPU, where llama.cpp was built for one; -1 for all.", -1, 1000
     )
     batch: int = _setting(256, "Tokens of a prompt that are computed at once.", 16, 4096)
+    share: bool = _setting(
+        False,
+        "Use one engine for all windows whose base and engine settings are the same: one base in "
+        "memory instead of one a window. They wait for each other, and a crash reaches them all.",
+    )
     idle_minutes: float = _setting(
         30.0,
         "The base leaves the memory after so many minutes without typing; 0: never.",

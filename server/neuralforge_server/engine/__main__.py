@@ -1,116 +1,76 @@
-"""The engine process: reads requests from stdin, computes the most urgent, answers on stdout.
+"""The engine process: reads requests, computes the most urgent, answers.
 
-Invariant: it never outlives its parent. The thread that reads stdin ends the process at its end,
-even in the middle of a computation. Started as `python -P -m neuralforge_server.engine`.
+Invariant: it never outlives those it works for. Started as `python -P -m
+neuralforge_server.engine` it speaks with its parent over stdin and stdout, and the thread that
+reads stdin ends the process at its end, even in the middle of a computation. With the folder and
+name of a place it is shared: it listens there, and ends soon after its last client has gone.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 import threading
-from dataclasses import asdict
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import llama_cpp
 
-from neuralforge_adapters.errors import AdapterError, NeuralForgeError
+from neuralforge_server.engine.clients import Client
 from neuralforge_server.engine.inbox import Inbox
-from neuralforge_server.engine.llama import LlamaEngine
-from neuralforge_server.engine.protocol import (
-    CompleteRequest,
-    LoadRequest,
-    RememberRequest,
-    Request,
-    ScoreRequest,
-    StackRequest,
-    WarmRequest,
-    decode_request,
-)
+from neuralforge_server.engine.listener import Listener
+from neuralforge_server.engine.place import Place
 from neuralforge_server.engine.stop import StopFlag
+from neuralforge_server.engine.worker import Worker, attend
 
 
 def main() -> None:
-    """Answer requests until stdin ends."""
+    """Answer requests until there is nobody left to ask."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
     output = _take_stdout()
     stop = StopFlag()
     _log = _quiet_llama_cpp(stop)
     inbox = Inbox()
-    threading.Thread(target=_read, args=(sys.stdin.buffer, inbox, stop), daemon=True).start()
-    worker = Worker(output, stop)
+    if len(sys.argv) > 1:
+        worker = Worker(stop, _share(output, inbox, stop, *sys.argv[1:]))
+    else:
+        _serve_parent(output, inbox, stop)
+        worker = Worker(stop)
     while True:
-        worker.answer(*inbox.take())
+        worker.answer(inbox.take())
 
 
-class Worker:
-    """Computes one request after the other and writes what comes of it."""
+def _serve_parent(output: BinaryIO, inbox: Inbox, stop: StopFlag) -> None:
+    def send(line: bytes) -> None:
+        output.write(line)
+        output.flush()
 
-    def __init__(self, output: BinaryIO, stop: StopFlag) -> None:
-        self._output = output
-        self._stop = stop
-        self._engine: LlamaEngine | None = None
+    def read() -> None:
+        attend(Client(1, send), sys.stdin.buffer, inbox, stop)
+        os._exit(0)  # the parent is gone; nothing here is worth a moment more
 
-    def answer(self, request_id: int, request: Request) -> None:
-        """Reply with a result or an error; only a crash of llama.cpp itself gets past this."""
-        deadline = None
-        if isinstance(request, CompleteRequest) and not request.evaluation:
-            deadline = request.deadline_ms
-        self._stop.begin(request_id, deadline)
-        try:
-            result = self._compute(request_id, request)
-        except Exception as error:  # noqa: BLE001 - the dispatch edge: the parent gets to know
-            self._write(
-                {
-                    "id": request_id,
-                    "error": _describe(error),
-                    "adapter": isinstance(error, AdapterError),
-                }
-            )
-        else:
-            self._write({"id": request_id, "result": result})
-        finally:
-            self._stop.end()
-
-    def _compute(self, request_id: int, request: Request) -> dict[str, Any]:
-        if isinstance(request, LoadRequest):
-            self._engine = LlamaEngine(request, self._stop)
-            return asdict(self._engine.info)
-        if self._engine is None:
-            raise RuntimeError("no base is loaded")
-        if isinstance(request, StackRequest):
-            self._engine.set_stack(request.adapters, request.digest)
-            return {}
-        if isinstance(request, ScoreRequest):
-            return asdict(self._engine.score(request))
-        if isinstance(request, WarmRequest):
-            self._engine.warm(request)
-            return {}
-        if isinstance(request, RememberRequest):
-            self._engine.remember(request)
-            return {}
-        completion = self._engine.complete(
-            request, lambda piece: self._write({"id": request_id, "piece": piece})
-        )
-        return asdict(completion)
-
-    def _write(self, message: dict[str, Any]) -> None:
-        self._output.write(json.dumps(message).encode() + b"\n")
-        self._output.flush()
+    threading.Thread(target=read, daemon=True).start()
 
 
-def _read(stream: BinaryIO, inbox: Inbox, stop: StopFlag) -> None:
-    for line in stream:
-        message = json.loads(line)
-        if "cancel" in message:
-            if inbox.holds(message["cancel"]):
-                stop.cancel(message["cancel"])
-            continue
-        for overtaken in inbox.put(*decode_request(message)):
-            stop.cancel(overtaken)
-    os._exit(0)  # the parent is gone; nothing here is worth a moment more
+def _share(
+    output: BinaryIO, inbox: Inbox, stop: StopFlag, folder: str, name: str, *family: str
+) -> Callable[[int], None]:
+    """Listen at a place, and say so to who started this; returns what is to be told of turns."""
+
+    def leave(client: Client) -> None:
+        running = inbox.drop(client)
+        if running is not None:
+            stop.cancel(running)
+
+    listener = Listener(
+        Place(Path(folder), name), lambda client, lines: attend(client, lines, inbox, stop), leave
+    )
+    note = listener.open(tcp="tcp" in family)
+    with output:
+        output.write(b"listening\n")
+    return note.turn
 
 
 def _take_stdout() -> BinaryIO:
@@ -132,12 +92,6 @@ def _quiet_llama_cpp(stop: StopFlag) -> Any:
     llama_cpp.llama_log_set(log, None)
     llama_cpp.llama_backend_init()
     return log
-
-
-def _describe(error: Exception) -> str:
-    if isinstance(error, NeuralForgeError):
-        return str(error)
-    return f"{type(error).__name__}: {error}"
 
 
 if __name__ == "__main__":

@@ -95,6 +95,10 @@ class LlamaEngine:
         """
         self._stacks.put_in_force(adapters, digest)
 
+    def has_stack(self, digest: str) -> bool:
+        """Whether a request may name this stack."""
+        return self._stacks.holds(digest)
+
     def complete(self, request: CompleteRequest, on_piece: Callable[[str], None]) -> Completion:
         """Generate greedily at the cursor; `on_piece` gets the text as it grows.
 
@@ -139,8 +143,12 @@ class LlamaEngine:
             return  # something more urgent came; what is finished stays
 
     def score(self, request: ScoreRequest) -> Score:
-        """Negative log likelihood of the healed middle, from an empty cache."""
-        stack = self._stacks.use("")
+        """Negative log likelihood of the healed middle, from an empty cache.
+
+        Raises:
+            StackError: the stack that it names is not loaded.
+        """
+        stack = self._stacks.use(request.stack)
         kept, healed = heal(request.prefix)
         target = self._vocabulary.tokenize(healed + request.middle)
         prompt = self._prompts.make(kept, request.suffix, request.around, len(target))

@@ -1,6 +1,7 @@
 """Starting an engine process and exchanging lines with it, from any thread.
 
-Knows neither what the messages mean nor what to do when the process ends: clients do.
+Knows neither what the messages mean nor what to do when the process ends: clients do. See
+`shared` for the engine of another server.
 """
 
 from __future__ import annotations
@@ -11,19 +12,34 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 
 Message = dict[str, Any]
+OnMessage = Callable[[Message], None]
+OnExit = Callable[[int], None]
+"""Called with the exit status; negative for a signal, as subprocess does."""
+
+
+class Transport(Protocol):
+    """The way to an engine process, whoever started it."""
+
+    @property
+    def pid(self) -> int:
+        """The engine's process id."""
+
+    def send(self, line: bytes) -> None:
+        """Write one line; an engine that has ended is reported by `OnExit`, not here."""
+
+    def close(self) -> None:
+        """Be done with the engine."""
 
 
 class EngineProcess:
     """One child. `on_message` and `on_exit` are called from its reader thread."""
 
-    def __init__(
-        self, on_message: Callable[[Message], None], on_exit: Callable[[int], None]
-    ) -> None:
+    def __init__(self, on_message: OnMessage, on_exit: OnExit) -> None:
         self._process = subprocess.Popen(
             # -P: a `torch.py` or `queue.py` in the working directory must not be imported
             [sys.executable, "-P", "-m", "neuralforge_server.engine"],
@@ -56,7 +72,7 @@ class EngineProcess:
             self._process.kill()
             self._process.wait()
 
-    def _read(self, on_message: Callable[[Message], None], on_exit: Callable[[int], None]) -> None:
+    def _read(self, on_message: OnMessage, on_exit: OnExit) -> None:
         assert self._process.stdout is not None
         with self._process.stdout as lines:
             for line in lines:

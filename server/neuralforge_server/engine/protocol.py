@@ -1,9 +1,10 @@
-"""The words between an engine process and whoever started it: one JSON object a line.
+"""The words between an engine process and its clients: one JSON object a line.
 
 Requests go to the child's stdin, replies come from its stdout, matched by `id`. A completion is
 answered by any number of `{"id", "piece"}` lines and one `{"id", "result"}` or `{"id", "error"}`.
 `{"cancel": id}` stops one. The end of stdin ends the child, whatever it is doing, so that no
-engine outlives its parent. Knows no llama.cpp and no asyncio.
+engine outlives its parent. A shared engine speaks the same with each of its clients over a
+socket, after a greeting (`place`). Knows no llama.cpp and no asyncio.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class CompleteRequest:
     candidates: int = 1
     """Different texts wanted; the others come in `Completion.others`."""
     stack: str = ""
-    """Digest of a stack put in force before; empty for the last one."""
+    """Digest of a stack put in force before; empty for the last one, of this client's."""
     background: bool = False
     """Nobody waits for it yet: it gives way to any request that is not in the background."""
     evaluation: bool = False
@@ -108,7 +109,11 @@ class WarmRequest:
 
 @dataclass(frozen=True)
 class RememberRequest:
-    """The text of an open document as it is now, for the fast memory; empty to forget it."""
+    """The text of an open document as it is now, for the fast memory; empty to forget it.
+
+    Keys are the client's own; what is remembered for one client of a shared engine is found for
+    all, since they are one user's, of one profile.
+    """
 
     key: str
     text: str
@@ -124,6 +129,8 @@ class ScoreRequest:
     middle: str
     around: Surroundings = Surroundings()
     memory: float = 0.0
+    stack: str = ""
+    """As in `CompleteRequest`."""
     op: Literal["score"] = "score"
 
 
@@ -190,7 +197,7 @@ _REQUESTS: dict[str, type[Request]] = {
 def stack_request(stack: ResolvedStack) -> StackRequest:
     """The request that puts `stack` in force; in one order, whatever that of `stack`."""
     ordered = sorted(stack.adapters, key=lambda a: (a.digest, a.scale))
-    return StackRequest([(str(a.path), a.scale) for a in ordered], stack.digest)
+    return StackRequest([(str(a.path.absolute()), a.scale) for a in ordered], stack.digest)
 
 
 def encode_request(request_id: int, request: Request) -> bytes:

@@ -85,6 +85,10 @@ class Stacks:
         while len(self._loaded) > KEPT_STACKS:
             self._drop(self._loaded.pop(next(iter(self._loaded))))
 
+    def holds(self, digest: str) -> bool:
+        """Whether `use` would find this stack."""
+        return digest in ("", self.current.digest, self._plain.digest) or digest in self._loaded
+
     def use(self, digest: str) -> LoadedStack:
         """Compute with the stack called `digest` from now on; with the current one where empty.
 

@@ -8,6 +8,7 @@ loop. Knows no documents and no LSP.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import signal
@@ -18,10 +19,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from neuralforge_adapters.base import Base
-from neuralforge_adapters.errors import AdapterError
+from neuralforge_adapters.errors import AdapterError, NeuralForgeError
 from neuralforge_adapters.home import Home, read_json, write_json
 from neuralforge_adapters.stack import ResolvedStack
-from neuralforge_server.engine.process import EngineProcess, Message
+from neuralforge_server.engine.place import LOST, place_of
+from neuralforge_server.engine.process import (
+    EngineProcess,
+    Message,
+    OnExit,
+    OnMessage,
+    Transport,
+)
 from neuralforge_server.engine.protocol import (
     CompleteRequest,
     Completion,
@@ -35,7 +43,8 @@ from neuralforge_server.engine.protocol import (
     encode_request,
     stack_request,
 )
-from neuralforge_server.errors import EngineError
+from neuralforge_server.engine.shared import SharedEngine, join_in_thread
+from neuralforge_server.errors import EngineError, EngineLostError
 
 State = Literal["starting", "ready", "restarting", "stopped", "failed"]
 
@@ -60,6 +69,8 @@ class EngineOptions:
     """Tokens evaluated by one call."""
     memory: str = ""
     """Folder of the fast memory's segments; empty for none."""
+    share: bool = False
+    """Use one engine together with the user's other servers."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +145,7 @@ class EngineSupervisor:
         self._notify = notify
         self._ids = itertools.count(1)
         self._pending: dict[int, Callable[[Message], None]] = {}
-        self._process: EngineProcess | None = None
+        self._process: Transport | None = None
         self._launches = 0
         self._beside: tuple[ResolvedStack, ...] = ()
         self._changing: ResolvedStack | None = None
@@ -150,14 +161,8 @@ class EngineSupervisor:
 
     def prepare(self) -> None:
         """Start the process without a base, so that it is there when the base is known."""
-        if self._process is None:
-            loop = self._loop = asyncio.get_running_loop()
-            self._launches += 1
-            number = self._launches
-            self._process = EngineProcess(
-                lambda message: _call(loop, self._on_message, message),
-                lambda code: _call(loop, self._on_exit, number, code),
-            )
+        if self._process is None and not self.options.share:
+            self._process = EngineProcess(*self._listeners())
 
     async def start(self) -> EngineInfo:
         """Load the base; also again after `stop`, with the stacks of before.
@@ -168,7 +173,7 @@ class EngineSupervisor:
         self.state = "starting"
         try:
             self._refuse_set_aside(self.options.base.digest, str(self.options.base.path))
-            self.info = await self._launch()
+            self.info = await self._launch_first()
         except (EngineError, AdapterError) as error:
             self.state = "failed"
             raise EngineError(str(error)) from error
@@ -239,13 +244,58 @@ class EngineSupervisor:
     async def stop(self) -> None:
         """End the engine process; `start` brings it back with the same stacks."""
         self.state = "stopped"
-        process, self._process = self._process, None
         self._fail_pending("the engine was stopped")
+        await self._close()
+
+    def _listeners(self) -> tuple[OnMessage, OnExit]:
+        """What a new transport calls; it is not heard any more once it was closed."""
+        loop, number = asyncio.get_running_loop(), self._launches
+        return (
+            lambda message: _call(loop, self._on_message, message),
+            lambda code: _call(loop, self._on_exit, number, code),
+        )
+
+    async def _join(self) -> None:
+        """Have the process that other servers use too; one of its own where that cannot be.
+
+        Raises:
+            EngineError: `stop` was called meanwhile.
+        """
+        await self._close()
+        number = self._launches
+        meeting = None
+        try:
+            place = await asyncio.to_thread(place_of, self._home, _load_request(self.options))
+            meeting = await join_in_thread(place)
+        except NeuralForgeError as error:
+            text = f"The engine is not shared with other windows: {error}"
+            self._notify(Notice("warning", text))
+        if number != self._launches:
+            if meeting is not None:
+                meeting.hang_up()
+            raise EngineError("the engine was stopped")
+        if meeting is None:
+            self._process = EngineProcess(*self._listeners())
+        else:
+            self._process = SharedEngine(meeting, *self._listeners())
+
+    async def _close(self) -> None:
+        process, self._process = self._process, None
+        self._launches += 1
         if process is not None:
             await asyncio.to_thread(process.close)
 
+    async def _launch_first(self) -> EngineInfo:
+        """`_launch`; again where the engine ended meanwhile because of another server."""
+        for _ in range(_MAX_CRASHES):
+            with contextlib.suppress(EngineLostError):
+                return await self._launch()
+        return await self._launch()
+
     async def _launch(self) -> EngineInfo:
-        """Start a process, load the base and put the last working stack in force."""
+        """Have a process, load the base and put the last working stack in force."""
+        if self.options.share:
+            await self._join()
         self.prepare()
         loaded = self._ask(_load_request(self.options))
         stacks = (*self._beside, self.stack) if self._beside or self.stack.adapters else ()
@@ -276,7 +326,7 @@ class EngineSupervisor:
     def _ask(self, request: Request) -> asyncio.Future[dict[str, Any]]:
         """Send at once, so that the order of calls is the order of work; the reply comes later."""
         request_id = next(self._ids)
-        future: asyncio.Future[dict[str, Any]] = self._loop.create_future()
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         future.add_done_callback(_retrieve)
         if self._process is None:
             future.set_exception(EngineError("there is no engine; see `neuralforge doctor`"))
@@ -287,8 +337,7 @@ class EngineSupervisor:
             if future.done():
                 return
             if "error" in reply:
-                kind = AdapterError if reply.get("adapter") else EngineError
-                future.set_exception(kind(reply["error"]))
+                future.set_exception(_error(reply))
             else:
                 future.set_result(reply["result"])
 
@@ -313,16 +362,16 @@ class EngineSupervisor:
             return
         loading, culprit = self.state == "starting", self._changing
         self._process = None
-        self._fail_pending(f"the engine process ended (status {code})")
+        self._fail_pending(f"the engine process ended (status {code})", lost=code == LOST)
         if loading and is_crash(code):
             self._blame_base(code)
         elif not loading:
-            self._recovery = self._loop.create_task(self._recover(culprit, code))
+            self._recovery = asyncio.get_running_loop().create_task(self._recover(culprit, code))
 
-    def _fail_pending(self, reason: str) -> None:
+    def _fail_pending(self, reason: str, *, lost: bool = False) -> None:
         waiting, self._pending = self._pending, {}
         for receive in waiting.values():
-            receive({"error": reason})
+            receive({"error": reason, "lost": lost})
 
     async def _recover(self, culprit: ResolvedStack | None, code: int) -> None:
         """Bring the engine back with the last stack that worked."""
@@ -331,7 +380,8 @@ class EngineSupervisor:
         if is_crash(code):
             self._find_cause(culprit, code)
         else:
-            text = f"The engine was ended from outside (status {code}) and is started again."
+            how = "shared with other windows ended" if code == LOST else "was ended from outside"
+            text = f"The engine {how} (status {code}) and is started again."
             self._notify(Notice("warning", text))
             if (pause := _pause(self._killed)) > 0:
                 await asyncio.sleep(pause)
@@ -392,9 +442,15 @@ class EngineSupervisor:
             )
 
 
+def _error(reply: Message) -> EngineError | AdapterError:
+    if reply.get("adapter"):
+        return AdapterError(reply["error"])
+    return EngineLostError(reply["error"]) if reply.get("lost") else EngineError(reply["error"])
+
+
 def _load_request(options: EngineOptions) -> LoadRequest:
     return LoadRequest(
-        str(options.base.path),
+        str(options.base.path.absolute()),
         options.base.digest,
         options.context,
         options.threads,
