@@ -1,7 +1,8 @@
 """`neuralforge` with a counter on the pipe between server and engine: for the typing benchmark.
 
-Invariant: nothing is changed that passes, and every answer of the engine is counted, also those
-that the server throws away. Each is one JSON line in the file that the first argument names.
+Invariant: nothing is changed that passes, and every answer of the engine to a request that computes
+is counted, also those that the server throws away. Each is one JSON line in the file that the first
+argument names; `evaluated_tokens` is null where the engine does not say.
 
     python tests/engine_tap.py COUNTS.jsonl serve ...
 """
@@ -17,6 +18,7 @@ from neuralforge_server.cli import main
 from neuralforge_server.engine import supervisor
 from neuralforge_server.engine.process import EngineProcess, Message
 
+_COMPUTING = ("complete", "warm", "score")
 _COUNTED = ("evaluated_tokens", "generated_tokens", "milliseconds", "stop")
 
 
@@ -39,7 +41,7 @@ class TappedProcess(EngineProcess):
 
     def send(self, line: bytes) -> None:
         request = json.loads(line)
-        if "op" in request:
+        if request.get("op") in _COMPUTING:
             kept = ("op", "background", "deadline_ms", "max_tokens")
             self._asked[request["id"]] = {name: request.get(name) for name in kept}
         super().send(line)
@@ -49,7 +51,9 @@ class TappedProcess(EngineProcess):
         result = message.get("result")
         if asked is not None:
             counted = result if isinstance(result, dict) else {}
-            row = {**asked, **{n: counted[n] for n in _COUNTED if n in counted}}
+            row = {**asked, **{name: counted.get(name) for name in _COUNTED}}
+            if "error" in message:
+                row["error"] = message["error"]
             self._file.write(json.dumps(row) + "\n")
             self._file.flush()
 

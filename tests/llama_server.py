@@ -2,8 +2,8 @@
 
 So both run the same kernels: the same source, the same compiler, the flags by which pip builds
 the package. The binary is cached by version under the user's cache folder; building takes some
-minutes, at low priority. Invariant: a binary is only put into the cache whole. Knows nothing of
-what it serves.
+minutes, at low priority. Invariant: a binary is only put into the cache whole, and only where it
+computes with the same features of the CPU as the package. Knows nothing of what it serves.
 
     python tests/llama_server.py        builds it and prints its path
 """
@@ -48,6 +48,10 @@ _FLAGS = (
 
 class LlamaServerError(NeuralForgeError):
     """There is no llama-server, and none can be built or started."""
+
+
+class KernelsDifferError(LlamaServerError):
+    """A llama-server computes with other kernels than NeuralForge: they cannot be compared."""
 
 
 class LlamaServer:
@@ -131,6 +135,41 @@ def cached_llama_server() -> Path:
     return folder / ("llama-server.exe" if os.name == "nt" else "llama-server")
 
 
+def check_kernels(binary: Path) -> str:
+    """What both `binary` and the package compute with, for example `AVX2 = 1 | FMA = 1`.
+
+    Raises:
+        KernelsDifferError: they differ in it.
+        LlamaServerError: `binary` does not say, or cannot be run.
+    """
+    import llama_cpp
+
+    wanted = _features(llama_cpp.llama_print_system_info().decode())
+    # it says so before it finds that there is no model, and ends
+    command = [str(binary), "--model", "none", "--port", "0", "--no-ui", "--verbosity", "4"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_START_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise LlamaServerError(f"{binary} cannot be run: {error}; build it again") from error
+    said = re.search(r"system_info: [^|]*\|(.*)", done.stdout + done.stderr)
+    if said is None:
+        raise LlamaServerError(f"{binary} does not say what it computes with; build it again")
+    found = _features(said.group(1))
+    if found != wanted:
+        only, lacks = " | ".join(sorted(found - wanted)), " | ".join(sorted(wanted - found))
+        raise KernelsDifferError(
+            f"{binary} computes with other kernels than {_PACKAGE} (only it: {only or 'nothing'}; "
+            f"only the package: {lacks or 'nothing'}). Delete it, and build it with the compiler "
+            "and the CMAKE_ARGS that the package was built with."
+        )
+    return " | ".join(sorted(wanted))
+
+
+def _features(info: str) -> set[str]:
+    """The parts of llama.cpp's line on the system, which begins with the kind of backend."""
+    return {part.strip().removeprefix("CPU : ") for part in info.split("|") if part.strip()}
+
+
 def _build(target: Path) -> Path:
     tools = _tools()
     print(f"building llama-server for {target}: some minutes, once", file=sys.stderr)
@@ -146,6 +185,7 @@ def _build(target: Path) -> Path:
         found = next(p for p in build.rglob(target.name) if p.is_file())
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_suffix(".partial")
+        check_kernels(found)
         shutil.copy2(found, partial)
         partial.replace(target)
     return target

@@ -6,7 +6,8 @@ shortened keys and its walk back over 128 characters, the request repeated after
 is under way (it never cancels), the speculative request for what would come after acceptance, and
 the time limits. Three things differ, each in llama-server's favour: sampling is greedy, requests
 go over kept connections of this process instead of a `curl` process each, and neither that work
-nor the plugin's own is counted. Knows no trace and no clock of its own.
+nor the plugin's own is counted. How a request names its prompt is `llama_prompt`'s. Knows no trace
+and no clock of its own.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 
 import httpx2
 
+from llama_prompt import Prompting
 from typing_trace import Key, Place, Text
 
 N_PREDICT = 128
@@ -71,10 +73,16 @@ class LlamaVim:
     """One vim with one file at a time open, in insert mode while it is typed in."""
 
     def __init__(
-        self, url: str, show: Callable[[str], None], n_predict: int = N_PREDICT, seed: int = 0
+        self,
+        url: str,
+        prompting: Prompting,
+        show: Callable[[str], None],
+        n_predict: int = N_PREDICT,
+        seed: int = 0,
     ) -> None:
         """`show` is called with the text that becomes visible at the cursor."""
         self.counts = Counts()
+        self._prompting = prompting
         self._http = httpx2.AsyncClient(base_url=url, timeout=60.0)
         self._show = show
         self._n_predict = n_predict
@@ -179,11 +187,10 @@ class LlamaVim:
 
     def _request(self, local: _Local, predict_ms: int) -> dict[str, Any]:
         return {
+            **self._prompting.fields(
+                local.prefix, local.middle, local.suffix, self._ring, self._path
+            ),
             "id_slot": 0,
-            "input_prefix": local.prefix,
-            "input_suffix": local.suffix,
-            "input_extra": [{k: c[k] for k in ("text", "filename")} for c in self._ring],
-            "prompt": local.middle,
             "n_predict": self._n_predict,
             "stop": [],
             "n_indent": local.indent,
@@ -201,7 +208,7 @@ class LlamaVim:
         """`s:fim_on_response`, then `s:fim_on_exit`."""
         try:
             self.counts.runs += 1
-            response = (await self._http.post("/infill", json=request)).json()
+            response = (await self._http.post(self._prompting.path, json=request)).json()
             if "content" not in response:  # llama.vim takes no notice of it
                 print(f"llama-server refuses: {response}", file=sys.stderr)
                 return
@@ -343,7 +350,7 @@ class LlamaVim:
             "samplers": [],
         }
         del request["top_k"], request["top_p"], request["n_indent"], request["stop"]
-        response = (await self._http.post("/infill", json=request)).json()
+        response = (await self._http.post(self._prompting.path, json=request)).json()
         self._count(response)
 
 

@@ -1,42 +1,37 @@
-"""What a played trace says about a system: latency, coverage, cost.
+"""What a played trace says about a system: latency, coverage, cost, and how far that is chance.
 
-Invariant: both systems are judged by what their editor could have drawn, by the same rules. Knows
-neither system.
+Invariant: all systems are judged by what their editor could have drawn, by the same rules. What is
+spent while nobody types in a system counts to the segment before. Intervals are percentile
+bootstraps over segments (Efron & Tibshirani 1993), the same segments for both sides of a ratio:
+they say what other segments of this repository would have given, not what another machine would.
+Knows no system.
 """
 
 from __future__ import annotations
 
+import random
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from typing_players import Stroke, Usage
+from typing_players import Stroke
 
 FITTING = 4
 """Characters other than blanks by which a fitting text agrees with what is typed next."""
-GOALS = {
-    "computed_p50_ms": 0.5,
-    "computed_p95_ms": 0.7,
-    "tokens_per_keystroke": 0.4,
-    "cpu_seconds": 0.6,
-}
+GOALS = {"computed_p50": 0.5, "computed_p95": 0.7, "tokens_per_keystroke": 0.4, "cpu_seconds": 0.6}
 """The most of llama-server's figure that NeuralForge's may be."""
+_RESAMPLES = 1000
+_INTERVAL = (0.025, 0.975)
 
-
-@dataclass(frozen=True)
-class Latency:
-    """Milliseconds from a key to the first visible text."""
-
-    count: int
-    p50: float | None
-    p95: float | None
-    p99: float | None
+Figures = dict[str, float | None]
+"""By name; milliseconds, shares, counts. None where there is nothing to take it from."""
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What a system computed, by its own counters."""
+    """What a system has computed, by its own counters."""
 
     tokens: int
     """Evaluated: prompts and generated ones."""
@@ -44,69 +39,103 @@ class Spent:
     """Generations begun, speculative ones included."""
     used: int
     """Those of them of which something was shown."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """One system's figures over a trace."""
-
-    system: str
-    keystrokes: int
-    visible: float
-    """Share of keystrokes with any text visible before the next one."""
-    coverage: float
-    """Share of keystrokes with something to come, at which a fitting text was visible."""
-    computed: Latency
-    """Where the text is not the rest of what stood there before the key."""
-    typed_through: Latency
-    """Where it is."""
-    every: Latency
-    tokens_per_keystroke: float
-    runs: int
-    thrown_away: float
-    """Share of generations of which nothing was ever shown."""
     cpu_seconds: float
-    peak_megabytes: float
 
-    def compared(self) -> dict[str, float | None]:
-        """The figures that have goals."""
-        return {
-            "computed_p50_ms": self.computed.p50,
-            "computed_p95_ms": self.computed.p95,
-            "tokens_per_keystroke": self.tokens_per_keystroke,
-            "cpu_seconds": self.cpu_seconds,
-        }
-
-
-def result(system: str, strokes: Sequence[Stroke], spent: Spent, usage: Usage) -> Result:
-    """All figures of one system."""
-    through = [_typed_through(*pair) for pair in zip([None, *strokes], strokes, strict=False)]
-    judged = [needed(s.ahead) for s in strokes]
-    fitting = [fits(s.shown, need) for s, need in zip(strokes, judged, strict=True) if need]
-    count = max(1, len(strokes))
-    return Result(
-        system=system,
-        keystrokes=len(strokes),
-        visible=sum(s.shown is not None for s in strokes) / count,
-        coverage=sum(fitting) / max(1, len(fitting)),
-        computed=latency(s for s, t in zip(strokes, through, strict=True) if not t),
-        typed_through=latency(s for s, t in zip(strokes, through, strict=True) if t),
-        every=latency(strokes),
-        tokens_per_keystroke=spent.tokens / count,
-        runs=spent.runs,
-        thrown_away=1 - spent.used / max(1, spent.runs),
-        cpu_seconds=usage.cpu_seconds,
-        peak_megabytes=usage.peak_bytes / 1e6,
-    )
+    def since(self, before: Spent) -> Spent:
+        """What came after `before`."""
+        return Spent(
+            self.tokens - before.tokens,
+            self.runs - before.runs,
+            self.used - before.used,
+            self.cpu_seconds - before.cpu_seconds,
+        )
 
 
-def compare(ours: Result, theirs: Result) -> dict[str, Any]:
-    """Ratios with their goals; they count where NeuralForge covers at least as much."""
-    one, other = ours.compared(), theirs.compared()
-    ratios = {n: _ratio(one[n], other[n]) for n in GOALS}
-    counts = ours.coverage >= theirs.coverage
-    met = {n: counts and r is not None and r <= GOALS[n] for n, r in ratios.items()}
-    return {"counts": counts, "ratios": ratios, "goals": GOALS, "met": met}
+class Tally:
+    """What one segment adds to one system's figures."""
+
+    def __init__(self, strokes: Sequence[Stroke], spent: Spent) -> None:
+        pairs = list(zip([None, *strokes], strokes, strict=False))
+        through = [_typed_through(before, now) for before, now in pairs]
+        self.computed = _times(s for s, t in zip(strokes, through, strict=True) if not t)
+        self.typed_through = _times(s for s, t in zip(strokes, through, strict=True) if t)
+        self.keystrokes = len(strokes)
+        self.visible = sum(s.shown is not None for s in strokes)
+        wanted = [(s.shown, need) for s in strokes if (need := needed(s.ahead))]
+        self.to_come = len(wanted)
+        self.fitting = sum(fits(shown, need) for shown, need in wanted)
+        self.spent = spent
+
+    def describe(self) -> dict[str, Any]:
+        """For the report."""
+        return {"keystrokes": self.keystrokes, **figures([self])}
+
+
+def figures(tallies: Sequence[Tally]) -> Figures:
+    """All figures of one system over some segments."""
+    computed = sorted(t for tally in tallies for t in tally.computed)
+    through = sorted(t for tally in tallies for t in tally.typed_through)
+    keystrokes = sum(t.keystrokes for t in tallies)
+    runs = sum(t.spent.runs for t in tallies)
+    used = sum(t.spent.used for t in tallies)
+    return {
+        **_latency("computed", computed),
+        **_latency("typed_through", through),
+        **_latency("all", sorted([*computed, *through])),
+        "coverage": _ratio(sum(t.fitting for t in tallies), sum(t.to_come for t in tallies)),
+        "visible": _ratio(sum(t.visible for t in tallies), keystrokes),
+        "tokens_per_keystroke": _ratio(sum(t.spent.tokens for t in tallies), keystrokes),
+        "runs": runs,
+        "thrown_away": None if not runs else 1 - used / runs,
+        "cpu_seconds": sum(t.spent.cpu_seconds for t in tallies),
+    }
+
+
+def summary(tallies: Sequence[Tally]) -> dict[str, Any]:
+    """One system's figures, each with its interval."""
+    intervals = _bootstrap(len(tallies), lambda at: figures([tallies[i] for i in at]))
+    return {
+        name: {"value": value, "interval": intervals[name]}
+        for name, value in figures(tallies).items()
+    }
+
+
+def compare(ours: Sequence[Tally], theirs: Sequence[Tally], condition: str) -> dict[str, Any]:
+    """NeuralForge's figures as ratios to a peer's, with goals and verdicts in words.
+
+    They count where NeuralForge has at least as much of `condition`: `coverage`, or `visible`
+    where no text can fit.
+    """
+
+    def ratios(at: Sequence[int]) -> Figures:
+        one, other = figures([ours[i] for i in at]), figures([theirs[i] for i in at])
+        return {name: _ratio(one[name], other[name]) for name in GOALS}
+
+    found = ratios(range(len(ours)))
+    intervals = _bootstrap(len(ours), ratios)
+    ours_has, theirs_has = (figures(tallies)[condition] or 0.0 for tallies in (ours, theirs))
+    counts = ours_has >= theirs_has
+    return {
+        "condition": {"of": condition, "ours": ours_has, "theirs": theirs_has, "holds": counts},
+        "ratios": {
+            name: {
+                "value": found[name],
+                "interval": intervals[name],
+                "goal": goal,
+                "verdict": _verdict(found[name], goal, counts=counts),
+            }
+            for name, goal in GOALS.items()
+        },
+    }
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, tuple[float, float] | None]:
+    """The median of single measurements, and its interval."""
+
+    def median(at: Sequence[int]) -> Figures:
+        return {"median": statistics.median(values[i] for i in at)}
+
+    return statistics.median(values), _bootstrap(len(values), median)["median"]
 
 
 def needed(ahead: str) -> str:
@@ -127,19 +156,46 @@ def fits(shown: str | None, need: str) -> bool:
     return shown is not None and shown.startswith(need)
 
 
-def latency(strokes: Iterable[Stroke]) -> Latency:
-    """Quantiles over the keystrokes at which a text became visible."""
-    times = sorted(s.seconds * 1000 for s in strokes if s.seconds is not None)
-
-    def quantile(share: float) -> float | None:
-        return times[min(len(times) - 1, int(len(times) * share))] if times else None
-
-    return Latency(len(times), quantile(0.5), quantile(0.95), quantile(0.99))
+def _verdict(ratio: float | None, goal: float, *, counts: bool) -> str:
+    if ratio is None:
+        return "not measured"
+    if not counts:
+        return "does not count"
+    return "met" if ratio <= goal else "missed"
 
 
-def as_json(one: Result) -> dict[str, Any]:
-    """For the report."""
-    return asdict(one)
+def _bootstrap(
+    segments: int, measure: Callable[[Sequence[int]], Figures]
+) -> Mapping[str, tuple[float, float] | None]:
+    """Intervals of what `measure` makes of segments drawn with replacement; none for one."""
+    source = random.Random(0)
+    drawn = [measure(source.choices(range(segments), k=segments)) for _ in range(_RESAMPLES)]
+    intervals: dict[str, tuple[float, float] | None] = {}
+    for name in drawn[0]:
+        values = sorted(v for one in drawn if (v := one[name]) is not None)
+        low, high = (_quantile(values, share) for share in _INTERVAL)
+        intervals[name] = None
+        if segments > 1 and low is not None and high is not None:
+            intervals[name] = (low, high)
+    return intervals
+
+
+def _latency(name: str, times: Sequence[float]) -> Figures:
+    return {
+        f"{name}_p50": _quantile(times, 0.5),
+        f"{name}_p95": _quantile(times, 0.95),
+        f"{name}_p99": _quantile(times, 0.99),
+        f"{name}_count": len(times),
+    }
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float | None:
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else None
+
+
+def _times(strokes: Iterable[Stroke]) -> list[float]:
+    """Milliseconds from the key to the first text, where there was one."""
+    return [s.seconds * 1000 for s in strokes if s.seconds is not None]
 
 
 def _typed_through(before: Stroke | None, now: Stroke) -> bool:

@@ -10,13 +10,13 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import psutil
 
+from llama_prompt import Prompting
 from llama_vim import LlamaVim
 from neuralforge_server.lsp_client import DEFAULT_CAPABILITIES, LspClient
 from typing_trace import Key, Place, Segment, Text
@@ -24,6 +24,7 @@ from typing_trace import Key, Place, Segment, Text
 _SAMPLE_SECONDS = 0.2
 _TAIL_SECONDS = 1.0
 """How long one looks at the last suggestion of a segment before going on."""
+_INDEX_SECONDS = 60.0
 _LANGUAGES = {".py": "python", ".ts": "typescript", ".tsx": "typescriptreact", ".js": "javascript"}
 
 
@@ -110,6 +111,20 @@ class NeuralForgeEditor:
         await self._client.complete(uri, (4, 7))
         self._client.close(uri)
 
+    async def settle(self) -> None:
+        """Wait until the workspace is indexed: the project has been worked on before."""
+        until = time.perf_counter() + _INDEX_SECONDS
+        while time.perf_counter() < until:
+            index = (await self.status())["index"]
+            if index and all(p["state"] not in ("loading", "scanning") for p in index.values()):
+                return
+            await asyncio.sleep(_SAMPLE_SECONDS)
+
+    async def status(self) -> dict[str, Any]:
+        """What the server says about itself."""
+        status: dict[str, Any] = await self._client.execute("neuralforge.status")
+        return status
+
     async def open(self, path: str, text: str, cursor: Place) -> None:
         uri = self._uri(path)
         if uri not in self._open:
@@ -162,10 +177,10 @@ class NeuralForgeEditor:
 class LlamaEditor:
     """vim with llama.vim."""
 
-    def __init__(self, url: str, n_predict: int | None) -> None:
+    def __init__(self, url: str, prompting: Prompting, n_predict: int | None) -> None:
         self.screen = Screen()
         more = {} if n_predict is None else {"n_predict": n_predict}
-        self.vim = LlamaVim(url, self.screen.show, **more)
+        self.vim = LlamaVim(url, prompting, self.screen.show, **more)
         self._path, self._text = "", Text("")
 
     async def open(self, path: str, text: str, cursor: Place) -> None:
@@ -195,35 +210,34 @@ async def play(segment: Segment, editor: Editor, speed: float) -> None:
     await editor.save()
 
 
-@dataclass
-class Usage:
-    """What a process and its children spent."""
+class Meter:
+    """Watches a process and its children while it is entered: CPU seconds, and the most memory."""
 
-    cpu_seconds: float = 0.0
-    peak_bytes: int = 0
+    def __init__(self, pid: int) -> None:
+        self.peak_bytes = 0
+        self._pid = pid
+        self._seen: dict[int, float] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
 
+    @property
+    def cpu_seconds(self) -> float:
+        """Of all processes seen so far, those that have ended included."""
+        self._seen.update(_cpu(self._pid))
+        return sum(list(self._seen.values()))
 
-@contextlib.contextmanager
-def metered(pid: int) -> Iterator[Usage]:
-    """Watches a process tree: CPU seconds from here on, and the most memory at any time."""
-    usage, stop = Usage(), threading.Event()
-    seen: dict[int, float] = _cpu(pid)
-    first = sum(seen.values())
+    def __enter__(self) -> Meter:
+        self._thread.start()
+        return self
 
-    def watch() -> None:
-        while not stop.wait(_SAMPLE_SECONDS):
-            seen.update(_cpu(pid))
-            usage.peak_bytes = max(usage.peak_bytes, _memory(pid))
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join()
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield usage
-    finally:
-        stop.set()
-        thread.join()
-        seen.update(_cpu(pid))
-        usage.cpu_seconds = sum(seen.values()) - first
+    def _watch(self) -> None:
+        while not self._stop.wait(_SAMPLE_SECONDS):
+            self._seen.update(_cpu(self._pid))
+            self.peak_bytes = max(self.peak_bytes, _memory(self._pid))
 
 
 def _tree(pid: int) -> list[psutil.Process]:

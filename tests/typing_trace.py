@@ -274,11 +274,23 @@ def repository_name(repository: Path) -> str:
 
 
 def write_tree(repository: Path, commit: str, folder: Path) -> None:
-    """Put the files of the commit's parent into `folder`, which may hold another commit's."""
+    """Make the files in `folder` those of the commit's parent; only what differs is touched."""
     arguments = ["git", "-C", str(repository), "archive", f"{commit}^"]
     archive = subprocess.run(arguments, check=True, capture_output=True).stdout
+    there = {path for path in folder.rglob("*") if path.is_file()}
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        tar.extractall(folder, filter="data")
+        for member in filter(tarfile.TarInfo.isfile, tar):
+            path, content = folder / member.name, tar.extractfile(member)
+            assert content is not None  # of a regular file there is one
+            if not _holds(path, content.read()):
+                tar.extract(member, folder, filter="data")
+            there.discard(path)
+    for path in there:
+        path.unlink()
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content
 
 
 def _commit_segments(

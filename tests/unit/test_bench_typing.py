@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from bench_typing import Setup, measure, play_all
+from bench_typing import Setup, measure, peers, play_all
+from gguf_maker import make_base
 from git_maker import GitMaker, isolate
-from llama_server import cached_llama_server
+from llama_prompt import Infill, OwnOrder
+from llama_server import KernelsDifferError, cached_llama_server, check_kernels
 from llama_vim import _without_repetition
 from neuralforge_adapters.base import embedded_base
-from typing_figures import Spent, compare, fits, needed, result
-from typing_players import Stroke, Usage
-from typing_trace import Text, Trace, make_trace
+from typing_figures import Spent, Tally, compare, figures, fits, needed, summary
+from typing_players import Stroke
+from typing_report import markdown
+from typing_trace import Text, Trace, make_trace, write_tree
 
 BEFORE = "import os\n\n\ndef first(path):\n    return os.path.dirname(path)\n\n\nOLD = 1\n"
 AFTER = (
@@ -106,6 +111,22 @@ def test_a_fitting_text_agrees_with_what_comes(ahead: str, need: str) -> None:
         assert not fits(None, need)
 
 
+def test_a_tree_is_changed_only_where_it_differs(repository: Path, tmp_path: Path) -> None:
+    commit = GitMaker(repository).git("rev-parse", "HEAD").strip()
+    folder = tmp_path / "tree"
+    folder.mkdir()
+    (folder / "gone.py").write_text("x\n", "utf-8")
+    (folder / "paths.py").write_text(AFTER, "utf-8")
+    (folder / "other.py").write_text("x = 1\n", "utf-8")
+    before = (folder / "other.py").stat()
+    write_tree(repository, commit, folder)
+    assert {p.name: p.read_text("utf-8") for p in folder.iterdir()} == {
+        "paths.py": BEFORE,
+        "other.py": "x = 1\n",
+    }
+    assert (folder / "other.py").stat().st_mtime_ns == before.st_mtime_ns
+
+
 def test_typed_through_text_is_told_from_computed() -> None:
     strokes = [
         Stroke("a", "bcdef", 0.0, "bcdef", 0.030),
@@ -113,22 +134,101 @@ def test_typed_through_text_is_told_from_computed() -> None:
         Stroke("c", "def", 2.0, "elta", 0.040),
         Stroke("d", "ef", 3.0),
     ]
-    figures = result("us", strokes, Spent(40, 4, 2), Usage(2.0, 3_000_000))
-    assert (figures.computed.count, figures.typed_through.count) == (2, 1)
-    assert figures.computed.p95 == pytest.approx(40)
-    assert figures.coverage == 0.5
-    assert figures.visible == 0.75
-    assert (figures.tokens_per_keystroke, figures.thrown_away) == (10, 0.5)
+    found = figures([Tally(strokes, Spent(40, 4, 2, 2.0))])
+    assert (found["computed_count"], found["typed_through_count"]) == (2, 1)
+    assert found["computed_p95"] == pytest.approx(40)
+    assert found["coverage"] == 0.5
+    assert found["visible"] == 0.75
+    assert (found["tokens_per_keystroke"], found["thrown_away"]) == (10, 0.5)
+
+
+def segments(text: str, seconds: float) -> list[Tally]:
+    """Three segments of one keystroke, the last one twice as slow and dear."""
+    return [
+        Tally([Stroke("a", "bcdef", 0.0, text, seconds * n)], Spent(10 * n, 1, 1, 1.0 * n))
+        for n in (1, 1, 2)
+    ]
+
+
+def verdicts(comparison: dict[str, Any]) -> set[str]:
+    return {ratio["verdict"] for ratio in comparison["ratios"].values()}
 
 
 def test_ratios_do_not_count_at_lower_coverage() -> None:
-    good = [Stroke("a", "bcdef", 0.0, "bcdef", 0.030)]
-    bad = [Stroke("a", "bcdef", 0.0, "wrong", 0.300)]
-    spent, usage = Spent(1, 1, 1), Usage(1.0, 1)
-    ours, theirs = (result("x", strokes, spent, usage) for strokes in (good, bad))
-    assert compare(ours, theirs)["met"]["computed_p50_ms"]
-    assert not compare(theirs, ours)["counts"]
-    assert not any(compare(theirs, ours)["met"].values())
+    good, bad = segments("bcdef", 0.030), segments("wrong", 0.300)
+    compared = compare(good, bad, "coverage")
+    assert compared["ratios"]["computed_p50"]["verdict"] == "met"
+    assert compared["ratios"]["cpu_seconds"]["verdict"] == "missed"
+    assert verdicts(compare(bad, good, "coverage")) == {"does not count"}
+    assert verdicts(compare(bad, good, "visible")) == {"missed"}
+
+
+def test_a_ratio_to_nothing_is_not_measured() -> None:
+    silent = [Tally([Stroke("a", "bcdef", 0.0)], Spent(0, 0, 0, 0.0))] * 3
+    assert verdicts(compare(segments("bcdef", 0.03), silent, "coverage")) == {"not measured"}
+
+
+def test_intervals_are_over_segments_the_same_for_both_sides() -> None:
+    ours, theirs = segments("bcdef", 0.030), segments("bcdef", 0.060)
+    cost = summary(ours)["tokens_per_keystroke"]
+    assert cost["value"] == pytest.approx(40 / 3)
+    assert cost["interval"] == pytest.approx((10, 20))
+    ratio = compare(ours, theirs, "coverage")["ratios"]["computed_p50"]
+    assert ratio["interval"] == pytest.approx((0.5, 0.5)), "what varies in both is no spread"
+    assert summary(ours[:1])["tokens_per_keystroke"]["interval"] is None
+
+
+def test_the_own_order_is_the_suffix_first_and_keeps_its_head_while_one_types() -> None:
+    own = OwnOrder(embedded_base(), context=1024, batch=512, predict=128)
+    above, below = "import os\n\n\ndef join(a, b):\n", "\n\nx = 1\n"
+    chunks = [{"text": "def other():\n    pass\n", "filename": "other.py"}]
+    first, second = (
+        own.fields(above, line, below, chunks, "here.py")["prompt"]
+        for line in ("    return os", "    return os.")
+    )
+    assert second[: len(first)] == first, "a keystroke only appends"
+    empty = own.fields("", "", "", chunks, "here.py")["prompt"]
+    prefix, suffix, middle = empty[-3:]
+    front = first[: first.index(prefix)]
+    assert front == empty[:-3]
+    assert first.index(suffix) < first.index(middle)
+    assert Infill().fields("a", "b", "c", chunks, "here.py")["prompt"] == "b"
+
+
+def test_the_own_order_fits_the_context_whatever_it_is_given() -> None:
+    own = OwnOrder(embedded_base(), context=1024, batch=512, predict=128)
+    lines = "".join(f"value_{n} = {n}\n" for n in range(2000))
+    chunks = [{"text": lines, "filename": "long.py"}] * 3
+    prompt = own.fields(lines, "y = " + "z1 " * 2000, lines, chunks, "here.py")["prompt"]
+    assert 700 < len(prompt) <= 1024 - 128
+
+
+def test_another_order_is_played_only_for_a_base_that_has_one(tmp_path: Path) -> None:
+    shape = {"layers": 1, "width": 64, "heads": 2, "kv_heads": 1, "hidden": 64}
+    random = make_base(tmp_path / "random.gguf", vocabulary=12_288, **shape)
+    assert peers(Setup("random", random, 1, 1.0)) == ["llama-server"]
+    assert peers(Setup("embedded", embedded_base(), 1, 1.0)) == [
+        "llama-server",
+        "llama-server-own-order",
+    ]
+
+
+def test_a_binary_with_other_kernels_is_refused(tmp_path: Path) -> None:
+    """A stand-in for one built for another CPU: only its line on the system counts."""
+    if os.name == "nt":
+        pytest.skip("a script stands in for the binary")
+    import llama_cpp
+
+    info = llama_cpp.llama_print_system_info().decode()
+    binary = tmp_path / "llama-server"
+    for said, refused in ((info, False), (info + "AVX9 = 1 | ", True)):
+        binary.write_text(f"#!/bin/sh\necho 'system_info: n_threads = 1 / 2 | {said}'\n")
+        binary.chmod(0o700)
+        if refused:
+            with pytest.raises(KernelsDifferError, match="AVX9"):
+                check_kernels(binary)
+        else:
+            check_kernels(binary)
 
 
 def test_llama_vim_drops_what_stands_below() -> None:
@@ -138,22 +238,25 @@ def test_llama_vim_drops_what_stands_below() -> None:
     assert _without_repetition(["b = 7"], "", "", lines, 1) == ["b = 7"]
 
 
-async def test_both_systems_are_played_the_same_keys(repository: Path, tmp_path: Path) -> None:
+async def test_all_systems_are_played_the_same_keys(repository: Path, tmp_path: Path) -> None:
     trace = make_trace(repository, 8.0, 2)
     binary = cached_llama_server()
     found = binary if binary.exists() else None
     setup = Setup("toy", embedded_base(), threads=1, speed=4.0)
-    results = await play_all(trace, setup, repository, found, tmp_path)
-    assert [r.system for r in results] == ["neuralforge", "llama-server"][: 1 + bool(found)]
-    for figures in results:
-        assert figures.keystrokes == trace.keystrokes > 5
-        assert figures.runs > 0
-        assert figures.tokens_per_keystroke > 0
-        assert figures.cpu_seconds > 0
-        assert figures.peak_megabytes > 20
+    run = await play_all(trace, setup, repository, found, tmp_path)
+    names = [system["system"] for system in run["systems"]]
+    assert names == ["neuralforge", *(peers(setup) if found else [])]
+    assert [one["peer"] for one in run["comparisons"]] == names[1:]
+    for system in run["systems"]:
+        values = {name: figure["value"] for name, figure in system["figures"].items()}
+        assert sum(s["keystrokes"] for s in system["segments"]) == trace.keystrokes > 5
+        assert values["runs"] > 0
+        assert values["tokens_per_keystroke"] > 0
+        assert values["cpu_seconds"] > 0
+        assert system["peak_megabytes"] > 20
 
 
-async def test_the_report_is_json_and_says_what_was_played(
+async def test_the_report_is_json_and_markdown_that_says_what_was_played(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trace = make_trace(repository, 4.0, 2)
@@ -163,5 +266,9 @@ async def test_the_report_is_json_and_says_what_was_played(
     report = json.loads(json.dumps(await measure(trace, options)))  # type: ignore[arg-type]
     assert report["trace"]["keystrokes"] == trace.keystrokes
     (run,) = report["runs"]
-    assert run["comparison"] is None
+    assert run["comparisons"] == []
     assert run["systems"][0]["system"] == "neuralforge"
+    text = markdown(report)
+    assert f"{trace.keystrokes} keystrokes" in text
+    widths = [line.count("|") for line in text.splitlines() if line.startswith("|")]
+    assert set(widths) == {3, 4}, "one system, and the goals in milliseconds"
