@@ -218,7 +218,7 @@ def test_score_agrees_with_the_probabilities_of_its_own_generation(engine: Engin
 
 
 def test_deadline_answers_with_what_there_is(engine: EngineClient) -> None:
-    completion = engine.complete(at(CUTS[0], rules=StopRules(99), max_tokens=900, deadline_ms=40))
+    completion = engine.complete(at(CUTS[0], rules=StopRules(99), max_tokens=900, deadline_ms=8))
     assert completion.stop == "deadline"
     assert completion.milliseconds < 400
     assert engine.complete(at(CUTS[0])).stop == "line", "and the next request is served in full"

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gguf_maker import make_base
-from neuralforge_server.engine.evaluate import Logits, StoppedError
+from neuralforge_server.engine.evaluate import ChunkSize, Logits, StoppedError
 from neuralforge_server.engine.kv import LEAST_MOVED, KvCache, common_length, plan_reuse
 from neuralforge_server.engine.llama import LlamaEngine, kept_sequences
 from neuralforge_server.engine.protocol import LoadRequest
@@ -172,6 +172,38 @@ def test_an_aborted_prompt_keeps_its_finished_batches_and_goes_on_exactly(rig: R
     reused, warm = rig.ask(0, prompt)
     assert reused == 128
     assert close(warm, rig.engine.logits(prompt))
+
+
+def test_a_stop_within_a_chunk_lets_it_finish(rig: Rig) -> None:
+    prompt, evaluator = numbers(1, 200), rig.engine._evaluator
+    sequence = rig.kv.open(0, prompt)
+    rig.stop.begin(1, None)
+    with rig.stop.finishing():
+        rig.stop.cancel(1)
+        assert rig.stop.raised and rig.stop._byte[0] == b"\0", "llama.cpp is not told"
+    with pytest.raises(StoppedError):
+        evaluator.prompt(sequence, prompt)
+    rig.stop.end()
+    rig.stop.begin(2, None)
+    rig.stop.cancel(2)
+    assert rig.stop._byte[0] == b"\1", "anything longer is stopped where it is"
+    rig.stop.end()
+    rig.stop.begin(3, None)
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "tokens"), [(0.01, 256), (0.15, 256), (0.2, 128), (1.0, 32), (50.0, 16)]
+)
+def test_chunks_are_as_long_as_a_stop_may_wait(milliseconds: float, tokens: int) -> None:
+    size = ChunkSize(256)
+    assert size.tokens == 16, "while nothing is known"
+    size.observe(16, 16 * milliseconds)
+    size.observe(3, 900.0)  # says nothing of a chunk
+    assert size.tokens == tokens
+    for _ in range(20):
+        size.observe(16, 16 * 0.5)
+    assert size.tokens == 64, "it follows the machine's load"
+    assert ChunkSize(8).tokens == 8
 
 
 def test_rolling_back_drafted_tokens_leaves_no_trace(rig: Rig) -> None:

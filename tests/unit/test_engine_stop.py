@@ -106,6 +106,27 @@ async def test_a_request_cancelled_while_it_waits_is_never_computed(slow: Engine
 
 
 @pytest.mark.slow
+async def test_a_burst_of_requests_each_stopped_by_the_next_key_gets_through_the_prompt(
+    slow: EngineSupervisor,
+) -> None:
+    """No request lives long enough for the whole prompt, but each leaves a chunk of it."""
+    text, known = LONG[:400], 0
+    for key in range(6):
+        generation = slow.generate(CompleteRequest(text + "x" * key, "", max_tokens=9))
+        before = cpu_seconds(slow)
+        while cpu_seconds(slow) - before < 0.06:
+            assert not generation.done
+        generation.cancel()
+        stopped = await generation.result()
+        assert stopped.stop == "cancelled" and stopped.generated_tokens == 0
+        assert stopped.cached_tokens >= known, "what the one before had finished stands"
+        assert stopped.evaluated_tokens >= 16
+        known = stopped.cached_tokens + stopped.evaluated_tokens
+    last = await slow.generate(CompleteRequest(text + "x" * 6, "", max_tokens=1)).result()
+    assert last.cached_tokens >= known >= 96 and last.generated_tokens == 1
+
+
+@pytest.mark.slow
 async def test_background_work_stops_for_a_request_and_keeps_what_it_finished(
     half_billion: Path, home: Home
 ) -> None:

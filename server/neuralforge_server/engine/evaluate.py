@@ -1,13 +1,16 @@
 """Runs batches of tokens through one llama.cpp context and hands out their logits.
 
-Invariant: after every call, aborted ones included, the sequence's book-keeping agrees with what
-llama.cpp holds. Logits are views into llama.cpp's buffer, valid until the next call. Knows no
-text, no stack and no request.
+Prompts go in chunks of about `_CHUNK_MS`, by a running measure of the machine's speed. A stop
+lets the chunk under way finish, so that a burst of requests for one place, each stopped by the
+next key, gets through its prompt. Invariant: after every call, aborted ones included, the
+sequence's book-keeping agrees with what llama.cpp holds. Logits are views into llama.cpp's
+buffer, valid until the next call. Knows no text, no stack and no request.
 """
 
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,12 +23,46 @@ from neuralforge_server.engine.stop import StopFlag
 
 Logits = npt.NDArray[np.float32]
 
+_CHUNK_MS = 40.0
+"""Milliseconds that a chunk of a prompt is to take: so long a stop may wait for it."""
+_LEAST_CHUNK = 16
+"""Tokens: fewer at once cost nearly as much, since every weight is read for them too."""
+_NEWEST = 0.3
+"""Weight of the newest measurement in the running one."""
 _ABORTED = 2
 """What llama_decode returns when the abort callback said stop."""
 
 
 class StoppedError(Exception):
     """The stop flag went up during an evaluation; what was finished stays in the sequence."""
+
+
+class ChunkSize:
+    """How many tokens of a prompt to evaluate at once; a power of two times the least.
+
+    llama.cpp builds a graph anew for every other size, so that sizes are few.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._least = min(_LEAST_CHUNK, most)
+        self._most = most
+        self._token_ms = 0.0
+
+    @property
+    def tokens(self) -> int:
+        """The least until something was measured."""
+        size, wanted = self._least, _CHUNK_MS / self._token_ms if self._token_ms else 0.0
+        while 2 * size <= min(wanted, self._most):
+            size *= 2
+        return size
+
+    def observe(self, tokens: int, milliseconds: float) -> None:
+        """So many tokens took so long; of too few, that says nothing of a chunk."""
+        if tokens < self._least:
+            return
+        newest = milliseconds / tokens
+        known = self._token_ms or newest
+        self._token_ms = known + _NEWEST * (newest - known)
 
 
 class Evaluator:
@@ -37,6 +74,7 @@ class Evaluator:
         self._row = ctypes.c_float * vocabulary
         self.limit = batch
         """Tokens of one call."""
+        self._chunk = ChunkSize(batch)
         self._tokens = np.zeros(batch, np.int32)
         self._positions = np.zeros(batch, np.int32)
         self._outputs = np.zeros(batch, np.int8)
@@ -49,15 +87,26 @@ class Evaluator:
         counters = llama_cpp.llama_perf_context(self._context)
         return int(counters.n_p_eval + counters.n_eval)
 
-    def prompt(self, sequence: KvSequence, tokens: Sequence[int]) -> Logits:
+    def prompt(self, sequence: KvSequence, tokens: Sequence[int], *, fixed: bool = False) -> Logits:
         """Logits after `tokens`, of which `sequence` holds a beginning (not the last one).
 
-        Raises:
-            StoppedError: the flag went up.
+        `fixed` splits them into whole batches, whatever the machine's speed. Raises:
+            StoppedError: the flag went up; chunks that were begun stand in the sequence.
         """
-        for start in range(len(sequence.tokens), len(tokens), self.limit):
-            self._decode(sequence, tokens[start : start + self.limit], every=False)
+        while (start := len(sequence.tokens)) < len(tokens):
+            if fixed:
+                self._decode(sequence, tokens[start : start + self.limit], every=False)
+            else:
+                self._finish(sequence, tokens[start : start + self._chunk.tokens])
         return self._logits(-1)
+
+    def _finish(self, sequence: KvSequence, chunk: Sequence[int]) -> None:
+        """Evaluate a chunk to its end, also where the flag goes up meanwhile."""
+        started = time.perf_counter()
+        with self._stop.finishing():
+            self._decode(sequence, chunk, every=False)
+            llama_cpp.llama_synchronize(self._context)  # it counts, and a GPU works, until then
+        self._chunk.observe(len(chunk), (time.perf_counter() - started) * 1000)
 
     def extend(self, sequence: KvSequence, tokens: Sequence[int]) -> list[Logits]:
         """Logits after each of `tokens` (`limit` at most), which come next in `sequence`.

@@ -148,6 +148,8 @@ class Run:
     memory: Memory
     scale: float
     """Of the memory; 0 leaves it out of the distribution."""
+    fixed: bool = False
+    """Whether the prompt is split as on any other machine."""
 
     def generate(
         self, writer: Writer, limit: int, watch: Callable[[Place], None] = lambda _: None
@@ -165,7 +167,8 @@ class Run:
     def _generate(self, writer: Writer, limit: int, watch: Callable[[Place], None]) -> StopReason:
         given = [token for token, _ in writer.chosen]
         self.sequence.truncate(len(self.prompt) + len(given) - 1)
-        rows = deque([self.evaluator.prompt(self.sequence, self.prompt + given)])
+        row = self.evaluator.prompt(self.sequence, self.prompt + given, fixed=self.fixed)
+        rows = deque([row])
         draft: deque[int] = deque()
         for length in range(len(given), limit):
             row = self.mixed(rows.popleft())

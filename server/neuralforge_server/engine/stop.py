@@ -6,9 +6,11 @@ given, and never for a request that is not the current one. Knows no model.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import threading
+from collections.abc import Iterator
 from typing import Any, Literal
 
 Reason = Literal["cancelled", "deadline"]
@@ -24,6 +26,7 @@ class StopFlag:
         self._early: set[int] = set()
         self._last_ended: int | None = None
         self._timer: threading.Timer | None = None
+        self._finishing = False
         self.reason: Reason | None = None
 
     @property
@@ -35,6 +38,15 @@ class StopFlag:
     def address(self) -> ctypes.c_void_p:
         """What llama.cpp hands to the abort callback."""
         return ctypes.cast(self._byte, ctypes.c_void_p)
+
+    @contextlib.contextmanager
+    def finishing(self) -> Iterator[None]:
+        """What llama.cpp computes within is short, and is finished even if the flag goes up."""
+        self._finishing = True  # before anybody looks at `raised`: see `_raise`
+        try:
+            yield
+        finally:
+            self._finishing = False
 
     def begin(self, request: int, deadline_ms: float | None) -> None:
         """Start watching over `request`; a cancel that came before it counts."""
@@ -73,7 +85,8 @@ class StopFlag:
 
     def _raise(self, reason: Reason) -> None:
         self.reason = reason
-        self._byte[0] = b"\1"
+        if not self._finishing:
+            self._byte[0] = b"\1"
 
 
 def abort_callback(callback_type: Any) -> Any:
