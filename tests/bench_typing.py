@@ -65,8 +65,12 @@ from typing_report import describe_machine, describe_trace, markdown
 from typing_trace import Segment, Trace, make_trace, write_tree
 
 _CONTEXT = 1024
-_RANDOM_TOKENS = 24
-"""Every system's cap on random weights, which never say that a suggestion is complete."""
+_RANDOM_TOKENS = 12
+"""Every system's cap on random weights, which never say that a line is complete: about a line."""
+_RANDOM_DEADLINE_MS = 10_000
+"""NeuralForge's, of which prompts are a part; llama-server takes all the time it needs for them."""
+_LOOK_SECONDS, _RANDOM_LOOK_SECONDS = 1.0, 5.0
+"""How long one looks at the end of a segment; so large a base seldom answers while one types."""
 _QWEN_HALF: dict[str, Any] = {
     "layers": 24, "width": 896, "heads": 14, "kv_heads": 2, "hidden": 4864, "vocabulary": 151_936,
     "words": True,
@@ -85,6 +89,7 @@ class Setup:
     """A cap for all; None leaves each its own."""
     condition: str = "coverage"
     """Of which NeuralForge must have as much as a peer; random weights cover nothing."""
+    look: float = _LOOK_SECONDS
 
 
 class System(abc.ABC):
@@ -145,11 +150,7 @@ class NeuralForge(System):
         async with LspClient(home=folder / "home", command=command) as client:
             with Meter(client.process.pid) as meter:
                 system = cls(meter, client, workspace, counts)
-                completion = {} if setup.max_tokens is None else {"max_tokens": setup.max_tokens}
-                engine = {"threads": setup.threads, "context_tokens": _CONTEXT}
-                learning = {"enabled": False}
-                settings = {"completion": completion, "engine": engine, "learning": learning}
-                await system.editor.start(settings)
+                await system.editor.start(_settings(setup))
                 await system.editor.warm_up()
                 await system.editor.settle()
                 yield system
@@ -171,6 +172,16 @@ class NeuralForge(System):
     async def describe(self) -> dict[str, Any]:
         own = (await self.editor.status())["own_ms"]
         return {**await super().describe(), "own_ms": own}
+
+
+def _settings(setup: Setup) -> dict[str, Any]:
+    """The defaults, but for what all systems share."""
+    capped = {"max_tokens": setup.max_tokens, "deadline_ms": _RANDOM_DEADLINE_MS}
+    return {
+        "completion": {} if setup.max_tokens is None else capped,
+        "engine": {"threads": setup.threads, "context_tokens": _CONTEXT},
+        "learning": {"enabled": False},
+    }
 
 
 class Llama(System):
@@ -283,7 +294,10 @@ def _setup(base: str, folder: Path, options: argparse.Namespace) -> Setup:
         return Setup(base, embedded_base(), options.threads, options.speed)
     if base == "random":
         path = make_base(folder / "random-0.5b-q8_0.gguf", **_QWEN_HALF)
-        return Setup(base, path, options.threads, options.speed, _RANDOM_TOKENS, "visible")
+        look = _RANDOM_LOOK_SECONDS
+        return Setup(
+            base, path, options.threads, options.speed, _RANDOM_TOKENS, "visible", look
+        )  # fmt: skip
     return Setup(Path(base).stem, Path(base), options.threads, options.speed)
 
 
@@ -332,7 +346,7 @@ async def _alternate(
         first = number % len(systems)
         for system in [*systems[first:], *systems[:first]]:
             system.mark()
-            await play(segment, system.editor, setup.speed)
+            await play(segment, system.editor, setup.speed, setup.look)
         _tell(setup.name, number, segment, len(trace.segments))
     for system in systems:
         system.mark()

@@ -103,8 +103,8 @@ def summary(tallies: Sequence[Tally]) -> dict[str, Any]:
 def compare(ours: Sequence[Tally], theirs: Sequence[Tally], condition: str) -> dict[str, Any]:
     """NeuralForge's figures as ratios to a peer's, with goals and verdicts in words.
 
-    They count where NeuralForge has at least as much of `condition`: `coverage`, or `visible`
-    where no text can fit.
+    They count where NeuralForge has at least as much of `condition` (`coverage`, or `visible`
+    where no text can fit), and any of it at all.
     """
 
     def ratios(at: Sequence[int]) -> Figures:
@@ -114,7 +114,7 @@ def compare(ours: Sequence[Tally], theirs: Sequence[Tally], condition: str) -> d
     found = ratios(range(len(ours)))
     intervals = _bootstrap(len(ours), ratios)
     ours_has, theirs_has = (figures(tallies)[condition] or 0.0 for tallies in (ours, theirs))
-    counts = ours_has >= theirs_has
+    counts = ours_has >= theirs_has and ours_has > 0
     return {
         "condition": {"of": condition, "ours": ours_has, "theirs": theirs_has, "holds": counts},
         "ratios": {

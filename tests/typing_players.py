@@ -22,8 +22,6 @@ from neuralforge_server.lsp_client import DEFAULT_CAPABILITIES, LspClient
 from typing_trace import Key, Place, Segment, Text
 
 _SAMPLE_SECONDS = 0.2
-_TAIL_SECONDS = 1.0
-"""How long one looks at the last suggestion of a segment before going on."""
 _INDEX_SECONDS = 60.0
 _LANGUAGES = {".py": "python", ".ts": "typescript", ".tsx": "typescriptreact", ".js": "javascript"}
 
@@ -196,8 +194,8 @@ class LlamaEditor:
         self.vim.save()
 
 
-async def play(segment: Segment, editor: Editor, speed: float) -> None:
-    """Type a segment, `speed` times as fast as it was recorded, and look at the end of it."""
+async def play(segment: Segment, editor: Editor, speed: float, look: float) -> None:
+    """Type a segment, `speed` times as fast as recorded, and look at its end for some seconds."""
     await editor.open(segment.path, segment.before, segment.keys[0].start)
     began = time.perf_counter()
     for key in segment.keys:
@@ -206,7 +204,7 @@ async def play(segment: Segment, editor: Editor, speed: float) -> None:
         if key.typed:
             editor.screen.press(key)
         editor.press(key)
-    await asyncio.sleep(_TAIL_SECONDS)
+    await asyncio.sleep(look)
     await editor.save()
 
 

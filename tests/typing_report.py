@@ -86,7 +86,7 @@ def markdown(report: Json) -> str:
 def _heading(report: Json) -> str:
     machine, trace = report["machine"], report["trace"]
     pace = "as recorded" if trace["speed"] == 1 else f"{trace['speed']:g} times as fast"
-    kernels = f"\nKernels of all: {report['kernels']}." if report["kernels"] else ""
+    kernels = " llama.cpp uses the same features of the CPU in all." if report["kernels"] else ""
     return (
         f"`make bench-typing`, {machine['date']}: {machine['system']}, {machine['cores']} cores; "
         f"threads of each system: {machine['threads']}; load average at the start: "

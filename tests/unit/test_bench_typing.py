@@ -165,7 +165,11 @@ def test_ratios_do_not_count_at_lower_coverage() -> None:
 
 def test_a_ratio_to_nothing_is_not_measured() -> None:
     silent = [Tally([Stroke("a", "bcdef", 0.0)], Spent(0, 0, 0, 0.0))] * 3
-    assert verdicts(compare(segments("bcdef", 0.03), silent, "coverage")) == {"not measured"}
+    ours = segments("bcdef", 0.03)
+    assert verdicts(compare(ours, silent, "coverage")) == {"not measured"}
+    spent = [Tally([Stroke("a", "bcdef", 0.0)], Spent(10, 1, 0, 1.0))] * 3
+    costs = compare(spent, spent, "coverage")["ratios"]
+    assert costs["cpu_seconds"]["verdict"] == "does not count", "neither shows any text"
 
 
 def test_intervals_are_over_segments_the_same_for_both_sides() -> None:
@@ -204,8 +208,8 @@ def test_the_own_order_fits_the_context_whatever_it_is_given() -> None:
 
 
 def test_another_order_is_played_only_for_a_base_that_has_one(tmp_path: Path) -> None:
-    shape = {"layers": 1, "width": 64, "heads": 2, "kv_heads": 1, "hidden": 64}
-    random = make_base(tmp_path / "random.gguf", vocabulary=12_288, **shape)
+    path = tmp_path / "random.gguf"
+    random = make_base(path, layers=1, width=64, heads=2, kv_heads=1, hidden=64, vocabulary=12_288)
     assert peers(Setup("random", random, 1, 1.0)) == ["llama-server"]
     assert peers(Setup("embedded", embedded_base(), 1, 1.0)) == [
         "llama-server",
