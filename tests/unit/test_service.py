@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from neuralforge_adapters.stack import ResolvedAdapter, ResolvedStack
 from neuralforge_server.completion.service import CompletionService
 from neuralforge_server.completion.waiting import Suggestion
 from neuralforge_server.documents import Document, Edit, Position
-from neuralforge_server.engine.protocol import CompleteRequest
+from neuralforge_server.engine.protocol import CompleteRequest, WarmRequest
 from neuralforge_server.engine.supervisor import Generation
 from neuralforge_server.settings import CompletionSettings, MemorySettings, Settings
 
@@ -35,6 +36,10 @@ class Engine:
     info: Any = None
     options: Any = field(default_factory=lambda: SimpleNamespace(base=SimpleNamespace(digest="b")))
     runs: list[tuple[CompleteRequest, Generation]] = field(default_factory=list)
+    told: list[WarmRequest] = field(default_factory=list)
+
+    def tell(self, request: WarmRequest) -> None:
+        self.told.append(request)
 
     def generate(self, request: CompleteRequest) -> Generation:
         generation = Generation(request, lambda: self.end(generation, "cancelled"))
@@ -200,6 +205,48 @@ async def test_a_request_joins_a_run_that_may_still_fit() -> None:
     assert len(engine.runs) == 1 and user.service.counts.runs_used == 1
 
 
+@pytest.mark.parametrize("cancel_comes", ["before the key", "after the key"])
+async def test_a_run_whose_request_is_cancelled_serves_the_next_key(cancel_comes: str) -> None:
+    engine = Engine(held=True)
+    user = Typing(engine)
+    older = asyncio.ensure_future(user.complete(END))
+    await until(lambda: len(engine.runs) == 1)
+    if cancel_comes == "before the key":
+        older.cancel()
+        await until(older.done)
+    user.insert("on", END)
+    older.cancel()
+    await until(older.done)
+    newer = asyncio.ensure_future(user.texts(at(19)))
+    await asyncio.sleep(0)
+    assert not engine.runs[0][1].done
+    engine.finish(engine.runs[0][1])
+    assert older.cancelled() and await newer == [LINE[2:]]
+    assert len(engine.runs) == 1
+
+
+async def test_a_run_whose_request_is_cancelled_ends_if_no_other_comes() -> None:
+    engine = Engine(held=True)
+    user = Typing(engine)
+    answer = asyncio.ensure_future(user.complete(END))
+    await until(lambda: len(engine.runs) == 1)
+    answer.cancel()
+    await until(lambda: engine.runs[0][1].done)
+    assert engine.runs[0][1].done and not user.service.is_waited_for
+
+
+async def test_a_run_out_of_time_with_nothing_is_not_an_answer_and_its_prompt_goes_on() -> None:
+    engine = Engine(held=True)
+    user = Typing(engine)
+    answer = asyncio.ensure_future(user.texts(END))
+    await until(lambda: len(engine.runs) == 1)
+    engine.end(engine.runs[0][1], "deadline")
+    assert await answer == []
+    assert [warm.prefix for warm in engine.told] == [engine.asked[0].prefix]
+    engine.held = False
+    assert await user.texts(END) == [LINE], "that there is nothing to say was not found out"
+
+
 async def test_a_run_that_says_something_else_is_left_at_once() -> None:
     engine = Engine(held=True)
     user = Typing(engine)
@@ -226,12 +273,17 @@ async def test_a_complete_first_line_is_given_when_its_time_is_over() -> None:
     assert engine.runs[0][1].done
 
 
-async def test_a_slow_engine_gets_one_run_for_a_burst_of_keys() -> None:
+async def test_a_slow_engine_gets_one_run_for_a_burst_of_keys(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keys = itertools.count(0.0, 120.0)
     user = Typing(Engine())
     for _ in range(3):
         user.service.pace.ran(900, 900)
     answers = []
     for n, key in enumerate("abcdefgh"):
+        now = next(keys)
+        monkeypatch.setattr("neuralforge_server.completion.service._now", lambda now=now: now)
         user.insert(key, at(17 + n))
         answers.append(asyncio.ensure_future(user.texts(at(18 + n))))
         await asyncio.sleep(0)

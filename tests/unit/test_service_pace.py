@@ -1,4 +1,4 @@
-"""When to compute: at once where the engine is quicker than the keys, else once a pause."""
+"""When to compute: at once where the engine is quicker than the keys, else once a while."""
 
 from __future__ import annotations
 
@@ -42,6 +42,13 @@ def test_a_slow_engine_is_asked_when_no_key_has_come_for_a_while() -> None:
     assert 120 < pace.wait(now) <= 400
     assert pace.wait(now + 100) == pytest.approx(pace.wait(now) - 100)
     assert pace.wait(now + 400) == 0
+
+
+@pytest.mark.parametrize("run", [200.0, 600.0, 1500.0, 6000.0])
+def test_waiting_costs_a_fraction_of_what_the_run_takes(run: float) -> None:
+    pace = measured(run, run, run)
+    now = typed(pace, *[120, 900, 120, 120] * 5)  # whose pauses are long
+    assert 0 < pace.wait(now) <= 0.2 * run
 
 
 def test_the_same_engine_is_asked_at_once_by_a_slow_typist() -> None:

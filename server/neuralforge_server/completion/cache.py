@@ -135,6 +135,10 @@ class Run:
         """Whether a limit of time or tokens ended it in the middle of a line."""
         return self._kept is None and result.stop in ("deadline", "length")
 
+    def came_to_nothing(self, result: Completion) -> bool:
+        """Whether its time was over before there was anything: it may yet have much to say."""
+        return result.stop == "deadline" and not self.text.strip()
+
     def made(self, result: Completion) -> list[Made]:
         """Its finished texts, likeliest first."""
         texts = dict.fromkeys([result.text[: self._kept], *result.others])

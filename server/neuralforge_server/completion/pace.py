@@ -1,8 +1,10 @@
 """When to compute: how long to wait after a key, and how long a first line may take.
 
 Where the engine answers before the next key comes, every key gets its answer at once. Where it
-does not, a run for each key would be thrown away by the next one, so that one run a pause is
-started instead. Invariant: pure; times are given in milliseconds on any one monotonic clock.
+does not, most runs would be thrown away by the next key, so that a run is started once no key has
+come for a while: the longer the slower the engine is, but a fraction only of what the run then
+takes, so that waiting delays no suggestion by much. Invariant: pure; times are given in
+milliseconds on any one monotonic clock.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ _PAUSE_MS = 1000.0
 _FIRST_GUESS_MS = 150.0
 """Between two keys, before anybody has typed: 80 words a minute."""
 _MAX_WAIT_MS = 400.0
+_WAIT_SHARE = 0.2
+"""Of the time by which a run takes longer than two keys are apart: so much more is waited."""
 _MIN_BUDGET_MS = 60.0
 _MIN_RUNS, _MIN_KEYS = 3, 4
 
@@ -76,10 +80,11 @@ class Pace:
 
     def wait(self, now: float) -> float:
         """Milliseconds to wait before a run is started; 0 where it will be done in time."""
-        if self.latency <= self.gap:
+        late = self.latency - self.gap
+        if late <= 0:
             return 0.0
         since = 0.0 if self._key is None else now - self._key
-        return max(0.0, self.pause - since)
+        return max(0.0, min(self.pause, _WAIT_SHARE * late) - since)
 
     def budget(self, most: float) -> float:
         """Milliseconds after which a complete first line is given without waiting for more."""

@@ -30,6 +30,9 @@ from neuralforge_server.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+_GRACE = 0.15
+"""Seconds that a run goes on after its request was cancelled: the next key's may join it."""
+
 
 class CompletionService:
     """Answers the completion requests of one server; closed until `open` is called."""
@@ -84,8 +87,8 @@ class CompletionService:
     ) -> list[Suggestion]:
         """The suggestions at a code point position; none also where a newer request came.
 
-        Several are given where the user `invoked` it. Cancelling the caller stops the
-        computation.
+        Several are given where the user `invoked` it. Cancelling the caller, as editors do with
+        every key, stops the computation, unless another request joins it.
         """
         uri = document.uri
         self._supersede(uri)
@@ -102,7 +105,7 @@ class CompletionService:
         except asyncio.CancelledError:
             if self._waiting.get(uri) is waiting:
                 waiting.resolve([])
-                self._stop(uri)
+                self._stop_unless_joined(waiting)
             raise
         finally:
             if self._waiting.get(uri) is waiting:
@@ -162,6 +165,9 @@ class CompletionService:
         if self._serve_cached(waiting, key) or self._join(waiting, key):
             return
         self._stop(uri)
+        self._start_in_time(waiting)
+
+    def _start_in_time(self, waiting: Waiting) -> None:
         wait = 0.0 if waiting.invoked else self.pace.wait(_now())
         if wait <= 0:
             self._start(waiting)
@@ -171,9 +177,14 @@ class CompletionService:
 
     def _serve_cached(self, waiting: Waiting, key: Key) -> bool:
         wanted, found, known = self._wanted(waiting), list[Suggestion](), False
+        tried = set[str | None]()
         for made, use in self._cache.find(waiting.spot, key):
             if made.candidates < wanted:
                 break
+            rest = use.rest(made.text)
+            if rest in tried and use != Use():
+                continue  # runs of the keys before often say the same
+            tried.add(rest)
             waiting.joined = use
             suggestion = self._suggestion(waiting, made, Cost())
             if suggestion is not None:
@@ -284,11 +295,13 @@ class CompletionService:
         if result is not None and run.is_whole(result):
             if run.candidates == 1:
                 self.pace.ran(run.milliseconds, run.first_line_ms)
-            made = run.made(result)
+            made = [] if run.came_to_nothing(result) else run.made(result)
             if not run.outdated:
                 self._cache.add(*made)
         elif result is not None:
             self.pace.overtaken(run.milliseconds)
+        if result is not None and run.came_to_nothing(result):
+            self.engine.tell(self.asking.warm(run.origin, run.key))  # the next one finds it read
         waiting = self._waiting.get(uri)
         if waiting is not None and waiting.run is run:
             self._finish(waiting, made, result)
@@ -319,11 +332,12 @@ class CompletionService:
 
     def _begin_anew(self, waiting: Waiting) -> None:
         """A run that was joined went elsewhere, or ended; one of the request's own is nothing."""
+        self._stop(waiting.spot.document.uri)
         if waiting.own or waiting.typed:
-            self._stop(waiting.spot.document.uri)
             waiting.resolve([])
         else:
-            self._start(waiting)
+            waiting.leave()
+            self._start_in_time(waiting)
 
     # answers
 
@@ -373,6 +387,19 @@ class CompletionService:
         """Answer the waiting request with nothing; its generation may go on."""
         if waiting := self._waiting.pop(uri, None):
             waiting.resolve([])
+
+    def _stop_unless_joined(self, waiting: Waiting) -> None:
+        """Stop what runs for a cancelled request, if no other waits for it in a while."""
+        uri = waiting.spot.document.uri
+        run = self._running.get(uri)
+
+        def stop() -> None:
+            other = self._waiting.get(uri)
+            if self._running.get(uri) is run and (other is None or other.run is not run):
+                self._stop(uri)
+
+        if run is not None:
+            asyncio.get_running_loop().call_later(_GRACE, stop)
 
     def _stop(self, uri: str) -> None:
         if run := self._running.pop(uri, None):
