@@ -303,9 +303,10 @@ async def test_what_one_window_waits_for_stops_anothers_background_work(slow: li
 async def test_a_cancel_of_one_window_stops_nothing_of_another(slow: list[Window]) -> None:
     running = slow[0].supervisor.generate(CompleteRequest(LONG, "", max_tokens=1))
     computing(slow[0])
-    waiting = slow[1].supervisor.generate(CompleteRequest("x = ", "", max_tokens=1))
-    for number in range(20):
+    for number in range(20):  # the other's among them
         slow[1].supervisor._send(json.dumps({"cancel": number}).encode() + b"\n")
+    waiting = slow[1].supervisor.generate(CompleteRequest("x = ", "", max_tokens=1))
+    waiting.cancel()
     assert (await waiting.result()).stop == "cancelled"
     assert (await running.result()).generated_tokens == 1
 
