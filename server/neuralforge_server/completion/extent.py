@@ -8,11 +8,12 @@ as text at a cursor hardly ever does. Knows no engine and no model.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from neuralforge_server.completion.indentation import levels_above, unit_of
+from neuralforge_server.completion.indentation import leading, levels_above, unit_of
 from neuralforge_server.documents import Position
 from neuralforge_server.engine.brackets import PAIRS, Lexer, several_lines
 from neuralforge_server.engine.stopping import StopRules, columns
@@ -28,11 +29,17 @@ _FOLLOWING = 8
 """Lines below that a suggestion's end is compared with."""
 _LONG = 2000
 """Characters of a line that are looked at."""
+_KEPT = 8
+"""Places of which what the lines around say is kept: only the cursor's line changes with a key."""
 _AUTO_CLOSED = re.compile(r"[\s)\]}\"'`;:,>]*\Z")
 _COMMENT = re.compile(r"\s+(?:#|//)\s.*\Z")
 _OPENS = re.compile(r"[{(\[]\Z|(?:=>|->)\Z|\b(?:do|then|else|begin)\Z")
 COLON_BLOCKS = frozenset(["python", "nim", "yaml", ""])
 """Languages in which a colon opens a block, and only its lines are indented more."""
+
+
+_Bracket = tuple[str, int]
+"""One that is open, and the columns of the line it is on."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +82,14 @@ def look(lines: Sequence[str], language: str, position: Position) -> Place:
     prefix = here[: position.character][-_LONG:]
     suffix = here[position.character :][:_LONG]
     first = max(0, position.line - _ABOVE)
-    above = [_line(lines, i) for i in range(first, min(position.line, len(lines)))]
-    below = [_line(lines, i) for i in range(position.line + 1, position.line + _BELOW)]
-    lexer = Lexer(language, _within_at(lines, first, language))
-    opened = _opened(lexer, [*above, prefix])
+    above = _contents(lines[first : position.line])
+    below = _contents(lines[position.line + 1 : position.line + _BELOW])
+    outer, within = _opened_above(language, _within_at(lines, first, language), above)
+    lexer = Lexer(language, within)
+    opened = _opened(lexer, prefix, outer)
     following = tuple(line for line in below if line.strip())[:_FOLLOWING]
     opener = prefix if prefix.strip() else next((t for t in reversed(above) if t.strip()), "")
-    unit = unit_of([*above, prefix, *below])
+    unit = _unit(above, leading(prefix) + "." if prefix.strip() else "", below)
     return Place(
         language=language,
         prefix=prefix,
@@ -90,7 +98,7 @@ def look(lines: Sequence[str], language: str, position: Position) -> Place:
         following=following,
         within=lexer.within,
         sealed=_sealed(lexer.within, lines, position, language),
-        opened=_closable(opened, Lexer(language, lexer.within), [suffix, *below]),
+        opened=_closable(opened, auto_closed(suffix), language, lexer.within, (suffix, *below)),
         unit=unit,
         levels=_levels(above, prefix, unit, language),
         block=not lexer.within
@@ -137,14 +145,11 @@ def opens_block(line: str, language: str) -> bool:
         return True
     if not code.endswith(":") or language not in COLON_BLOCKS:
         return False
-    return not _opened(Lexer(language), [code])
+    return not _opened(Lexer(language), code)
 
 
-def _line(lines: Sequence[str], number: int) -> str:
-    if number >= len(lines):
-        return ""
-    line = lines[number].rstrip("\r\n")
-    return line if len(line) <= _LONG else line[:_LONG]
+def _contents(lines: Sequence[str]) -> tuple[str, ...]:
+    return tuple([line.rstrip("\r\n")[:_LONG] for line in lines])
 
 
 def _within_at(lines: Sequence[str], number: int, language: str) -> str:
@@ -169,31 +174,47 @@ def _sealed(within: str, lines: Sequence[str], position: Position, language: str
     return (after.count(end) - after.count("\\" + end)) % 2 == 1
 
 
-def _opened(lexer: Lexer, lines: Sequence[str]) -> list[tuple[str, int]]:
-    """The brackets that `lines` leave open, each with the columns of the line it is on."""
-    text = "\n".join(lines)
-    opened: list[tuple[str, int]] = []
+@functools.lru_cache(_KEPT)
+def _opened_above(
+    language: str, within: str, above: tuple[str, ...]
+) -> tuple[tuple[_Bracket, ...], str]:
+    """The brackets that the lines above leave open, and the string or comment they end in."""
+    lexer = Lexer(language, within)
+    opened = _opened(lexer, "".join(f"{line}\n" for line in above))
+    return tuple(opened), lexer.within
+
+
+def _opened(lexer: Lexer, text: str, outer: Sequence[_Bracket] = ()) -> list[_Bracket]:
+    """The brackets that `text` leaves open, where `outer` are open before it."""
+    opened = list(outer)
     for offset, character in lexer.brackets(text):
         if character not in PAIRS:
-            opened.append((character, offset))
+            opened.append((character, _column_of_line(text, offset)))
         elif opened and opened[-1][0] == PAIRS[character]:
             opened.pop()
-    return [(character, _column_of_line(text, offset)) for character, offset in opened]
+    return opened
+
+
+@functools.lru_cache(_KEPT)
+def _unit(above: tuple[str, ...], here: str, below: tuple[str, ...]) -> str:
+    return unit_of([*above, here, *below])
 
 
 def _column_of_line(text: str, offset: int) -> int:
     return columns(text[text.rfind("\n", 0, offset) + 1 : offset] + ".")
 
 
-def _closable(opened: list[tuple[str, int]], lexer: Lexer, after: Sequence[str]) -> str:
+def _closable(
+    opened: list[_Bracket], replaceable: bool, language: str, within: str, after: tuple[str, ...]
+) -> str:
     """The innermost of `opened` that the lines `after` the cursor leave open.
 
     A bracket that closes at the start of its line belongs to one opened on a line that is not
     indented more. Those that an editor may have closed by itself count as open: a suggestion
     that closes them replaces what stands there.
     """
-    limit, closed, replaceable = len(opened), -1, auto_closed(after[0])
-    for number, character, column in _unmatched(lexer, after):
+    limit, closed = len(opened), -1
+    for number, character, column in _unmatched(language, within, after):
         candidates = (i for i in range(limit - 1, -1, -1) if opened[i][0] == PAIRS[character])
         match = next((i for i in candidates if column is None or opened[i][1] <= column), None)
         if match is None:
@@ -204,9 +225,12 @@ def _closable(opened: list[tuple[str, int]], lexer: Lexer, after: Sequence[str])
     return "".join(character for character, _ in opened[closed + 1 :])
 
 
-def _unmatched(lexer: Lexer, lines: Sequence[str]) -> list[tuple[int, str, int | None]]:
+@functools.lru_cache(_KEPT)
+def _unmatched(
+    language: str, within: str, lines: tuple[str, ...]
+) -> list[tuple[int, str, int | None]]:
     """Closing brackets opened before `lines`: (line, bracket, column where it begins its line)."""
-    text = "\n".join(lines)
+    lexer, text = Lexer(language, within), "\n".join(lines)
     found: list[tuple[int, str, int | None]] = []
     inner = 0
     for offset, character in lexer.brackets(text):
