@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -187,6 +188,37 @@ async def test_that_there_is_nothing_to_say_is_kept_too() -> None:
     assert await user.texts(END) == [] == await user.texts(END)
     assert len(user.engine.asked) == 1
     assert user.service.counts.wasted_share == 0
+
+
+async def test_texts_that_say_the_same_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    shaped: list[str] = []
+
+    def nothing(text: str, *_: Any, **__: Any) -> None:
+        shaped.append(text)
+
+    monkeypatch.setattr("neuralforge_server.completion.service.shape", nothing)
+    user = Typing(Engine(lambda request: LINE[len(request.prefix) - len(TEXT) :]))
+    for key in range(8):  # each has a run of its own, since none comes to a suggestion
+        await user.texts(at(17 + key))
+        user.insert(LINE[key], at(17 + key))
+    assert len(user.engine.asked) == 8
+    assert len(shaped) == 8 + 7, "once for the text, once for what the keys before left of it"
+
+
+async def test_typing_through_costs_little_however_long_the_file_is() -> None:
+    line = "        self.total = combine(self.first, self.second)\n"
+    body = f"class Sum:\n    def add(self):\n{line}".splitlines(keepends=True) * 1000
+    user = Typing(Engine(lambda _: "result = compute_everything_there_is(first, second)"),
+                  "".join(body), Settings())  # fmt: skip
+    here = Position(1503, 0)
+    user.insert("        \n", here)
+    (text,) = await user.texts(at(8, 1503))
+    began = time.thread_time()
+    for typed in range(1, len(text)):
+        user.insert(text[typed - 1], at(7 + typed, 1503))
+        assert await user.texts(at(8 + typed, 1503)) == [text[typed:]]
+    assert (time.thread_time() - began) / len(text) < 0.004, "seconds of processor time a key"
+    assert len(user.engine.asked) == 1
 
 
 # a run under way
