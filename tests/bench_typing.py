@@ -13,12 +13,12 @@ mean stands in docs/benchmarks.md.
 Invariant: ratios compare only within one run, and count only where NeuralForge's coverage is at
 least the peer's. Knows no reason for any figure.
 
-    python tests/bench_typing.py --repository PATH [--seconds 100] [--base embedded random]
+    python tests/bench_typing.py --repository PATH [--seconds 80] [--base embedded random]
 
     --repository PATH   whose commits are typed: a clone with history, bare or not
     --trace FILE        a trace that `typing_trace.py` recorded of that repository
-    --seconds N         of typing, for each system and base; with pauses to look, a run with both
-                        bases takes about six times that
+    --seconds N         of typing, for each system and base; five times that, and some seconds for
+                        each segment, are a run with both bases (about ten minutes by default)
     --seed N            draws the commits and the typist's pauses
     --speed X           times as fast as recorded; the time limits stay, so only for a quick look
     --base NAME …       `embedded`, `random` (Qwen2.5-Coder-0.5B's shape in Q8_0, made on the spot:
@@ -69,7 +69,7 @@ _RANDOM_TOKENS = 12
 """Every system's cap on random weights, which never say that a line is complete: about a line."""
 _RANDOM_DEADLINE_MS = 10_000
 """NeuralForge's, of which prompts are a part; llama-server takes all the time it needs for them."""
-_LOOK_SECONDS, _RANDOM_LOOK_SECONDS = 1.0, 5.0
+_LOOK_SECONDS, _RANDOM_LOOK_SECONDS = 1.0, 4.0
 """How long one looks at the end of a segment; so large a base seldom answers while one types."""
 _QWEN_HALF: dict[str, Any] = {
     "layers": 24, "width": 896, "heads": 14, "kv_heads": 2, "hidden": 4864, "vocabulary": 151_936,
@@ -241,7 +241,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--repository", type=Path, default=Path(), help="whose commits are typed")
     parser.add_argument("--trace", type=Path, help="a recorded trace of that repository instead")
-    parser.add_argument("--seconds", type=float, default=100.0, help="of typing, for each system")
+    parser.add_argument("--seconds", type=float, default=80.0, help="of typing, for each system")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--speed", type=float, default=1.0, help="times as fast as recorded")
     parser.add_argument("--base", nargs="+", default=["embedded", "random"], help="or GGUF files")
@@ -347,6 +347,7 @@ async def _alternate(
         for system in [*systems[first:], *systems[:first]]:
             system.mark()
             await play(segment, system.editor, setup.speed, setup.look)
+            await system.meter.calm()  # or it would be in the next one's way
         _tell(setup.name, number, segment, len(trace.segments))
     for system in systems:
         system.mark()

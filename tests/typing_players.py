@@ -23,6 +23,7 @@ from typing_trace import Key, Place, Segment, Text
 
 _SAMPLE_SECONDS = 0.2
 _INDEX_SECONDS = 60.0
+_CALM_SECONDS, _STILL_SECONDS, _STILL_SHARE = 15.0, 0.4, 0.1
 _LANGUAGES = {".py": "python", ".ts": "typescript", ".tsx": "typescriptreact", ".js": "javascript"}
 
 
@@ -44,13 +45,17 @@ class Screen:
     """What was visible, key by key."""
 
     strokes: list[Stroke] = field(default_factory=list)
+    looked_at: bool = True
 
     def press(self, key: Key) -> None:
         """A key: what was visible is gone."""
+        self.looked_at = True
         self.strokes.append(Stroke(key.text, key.ahead, time.perf_counter()))
 
     def show(self, text: str) -> None:
-        """A text becomes visible behind the cursor."""
+        """A text becomes visible behind the cursor, if anybody still looks."""
+        if not self.looked_at:
+            return
         stroke = self.strokes[-1]
         if stroke.seconds is None:
             stroke.seconds = time.perf_counter() - stroke.pressed
@@ -145,6 +150,8 @@ class NeuralForgeEditor:
         answer.add_done_callback(lambda done: self._answered(done, stroke, cursor))
 
     async def save(self) -> None:
+        if self._request is not None:
+            self._client.cancel(self._request)
         path = self._workspace / self._path
         path.parent.mkdir(parents=True, exist_ok=True)
         await asyncio.to_thread(path.write_text, str(self._text), "utf-8")
@@ -205,6 +212,7 @@ async def play(segment: Segment, editor: Editor, speed: float, look: float) -> N
             editor.screen.press(key)
         editor.press(key)
     await asyncio.sleep(look)
+    editor.screen.looked_at = False
     await editor.save()
 
 
@@ -223,6 +231,15 @@ class Meter:
         """Of all processes seen so far, those that have ended included."""
         self._seen.update(_cpu(self._pid))
         return sum(list(self._seen.values()))
+
+    async def calm(self) -> None:
+        """Wait until it has stopped computing, within reason."""
+        until = time.perf_counter() + _CALM_SECONDS
+        while time.perf_counter() < until:
+            before = self.cpu_seconds
+            await asyncio.sleep(_STILL_SECONDS)
+            if self.cpu_seconds - before < _STILL_SHARE * _STILL_SECONDS:
+                return
 
     def __enter__(self) -> Meter:
         self._thread.start()

@@ -3,9 +3,10 @@
 Every hunk of added lines is typed, in the file's order, into the text that the file had before the
 commit: old lines are taken out first, Enter indents as editors do, and now and then a letter is
 wrong, deleted and typed again. The times between keys are log-normal, longer at line ends and
-between hunks. Invariant: the same repository and seed give the same trace, and a file's segments,
-played to their ends, give the commit's text. Knows no editor and no server; brackets are not
-closed by themselves, and nothing is accepted.
+between hunks. Long hunks are played in parts; of a commit at most a fifth of the trace is typed,
+so that there are several. Invariant: the same repository, seconds and seed give the same trace,
+and a file's segments, played to their ends, give the commit's text as far as it is typed. Knows no
+editor and no server; brackets are not closed by themselves, and nothing is accepted.
 
     python tests/typing_trace.py --repository PATH --seconds 120 trace.json
 """
@@ -14,13 +15,14 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
 import math
 import random
 import re
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,12 @@ Place = tuple[int, int]
 """Line and column, from 0; columns in code points, which are UTF-16 units here as well."""
 
 _SUFFIXES = (".py", ".ts", ".tsx", ".js", ".go", ".rs", ".java", ".c", ".h", ".cpp", ".lua", ".rb")
+_COMMIT_SECONDS, _COMMIT_SHARE = 15.0, 0.2
+"""The most of a commit that is typed: so long, or that share of a longer trace."""
+_PART_SECONDS = 10.0
+"""A longer hunk is played in parts."""
+_LEAST_SECONDS = 1.0
+"""Less is not worth another commit."""
 _ADDED_LINES = (3, 24)
 """Fewest and most lines that a commit adds to be typed."""
 _KEY_SECONDS = (0.16, 0.4)
@@ -59,7 +67,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Segment:
-    """One hunk, typed into one file."""
+    """One hunk, or a part of it, typed into one file."""
 
     commit: str
     """The commit that is typed; the other files are as in its parent."""
@@ -255,15 +263,38 @@ def make_trace(repository: Path, seconds: float, seed: int = 0) -> Trace:
     segments: list[Segment] = []
     left = seconds
     for commit, parent in pairs:
-        for segment in _commit_segments(repository, commit, parent, source):
-            if keys := [key for key in segment.keys if key.at <= left]:
-                segments.append(replace(segment, keys=keys))
-            left -= segment.seconds
-        if left <= 0:
+        room = min(left, max(_COMMIT_SECONDS, _COMMIT_SHARE * seconds))
+        typed = list(_within(_commit_segments(repository, commit, parent, source), room))
+        segments += [part for segment in typed for part in _parts(segment)]
+        left -= sum(segment.seconds for segment in typed)
+        if left < _LEAST_SECONDS:
             break
     if not segments:
         raise ValueError(f"no commit of {repository} adds lines that can be typed")
     return Trace(repository_name(repository), seed, segments)
+
+
+def _within(segments: Iterable[Segment], room: float) -> Iterator[Segment]:
+    """What can be typed in `room` seconds."""
+    for segment in segments:
+        if keys := [key for key in segment.keys if key.at <= room]:
+            yield replace(segment, keys=keys)
+        room -= segment.seconds
+
+
+def _parts(segment: Segment) -> Iterator[Segment]:
+    """A segment in parts of about the same time, each of which begins where one ended."""
+    count = math.ceil(segment.seconds / _PART_SECONDS)
+    text, began = Text(segment.before), 0.0
+    for _, group in itertools.groupby(
+        segment.keys, lambda key: min(count - 1, int(count * key.at / segment.seconds))
+    ):
+        keys = list(group)
+        before = str(text)
+        for key in keys:
+            text.apply(key.start, key.end, key.text)
+        yield replace(segment, before=before, keys=[replace(k, at=k.at - began) for k in keys])
+        began = keys[-1].at
 
 
 def repository_name(repository: Path) -> str:
@@ -370,7 +401,7 @@ def main() -> None:
     options = parser.parse_args()
     trace = make_trace(options.repository, options.seconds, options.seed)
     trace.write(options.output)
-    print(f"{trace.keystrokes} keystrokes, {len(trace.segments)} hunks of {trace.repository}")
+    print(f"{trace.keystrokes} keystrokes, {len(trace.segments)} segments of {trace.repository}")
 
 
 if __name__ == "__main__":

@@ -64,12 +64,25 @@ def test_a_trace_types_a_commit_out_to_its_very_text(repository: Path) -> None:
 
 
 def test_a_trace_is_typed_as_people_type(repository: Path) -> None:
-    keys = make_trace(repository, 1000.0, 3).segments[-1].keys
-    gaps = [b.at - a.at for a, b in itertools.pairwise(keys)]
+    segments = make_trace(repository, 1000.0, 3).segments
+    keys = [key for segment in segments for key in segment.keys]
+    gaps = [b.at - a.at for s in segments for a, b in itertools.pairwise(s.keys)]
     assert all(gap >= 0 for gap in gaps)
     assert 0.1 < sorted(gaps)[len(gaps) // 2] < 0.25
     lengths = [len(key.text) for key in keys if key.typed and "\n" not in key.text]
     assert max(lengths) <= 4, "one key is one character, or one step of indentation"
+
+
+def test_a_long_hunk_is_played_in_parts(repository: Path) -> None:
+    segments = make_trace(repository, 1000.0, 3).segments
+    assert len(segments) > 2, "two hunks"
+    assert all(0 <= s.keys[0].at <= s.seconds < 20 for s in segments)
+
+
+def test_several_commits_share_a_trace(repository: Path) -> None:
+    whole = make_trace(repository, 1000.0, 3)
+    short = make_trace(repository, 20.0, 3)
+    assert sum(s.seconds for s in short.segments) <= 15 < sum(s.seconds for s in whole.segments)
 
 
 def test_what_is_ahead_is_what_will_be_typed(repository: Path) -> None:
