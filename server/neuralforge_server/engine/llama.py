@@ -127,20 +127,20 @@ class LlamaEngine:
             others=tuple(work.others),
         )
 
-    def warm(self, request: WarmRequest) -> None:
-        """Compute a prompt ahead, exactly, whatever was shifted for the requests before.
+    def warm(self, request: WarmRequest) -> int:
+        """Compute a prompt ahead, exactly, whatever was shifted before; tokens evaluated.
 
         Raises:
             StackError: the stack that it names is not loaded.
         """
+        before = self._evaluator.evaluated
         stack = self._stacks.use(request.stack)
         kept, _ = heal(request.prefix)
         prompt = self._prompts.make(kept, request.suffix, request.around, reserve=1)
-        try:
-            sequence = self._kv.open(stack.serial, prompt.tokens, shift=False)
+        sequence = self._kv.open(stack.serial, prompt.tokens, shift=False)
+        with contextlib.suppress(StoppedError):  # something more urgent: what is finished stays
             self._evaluator.prompt(sequence, prompt.tokens)
-        except StoppedError:
-            return  # something more urgent came; what is finished stays
+        return self._evaluator.evaluated - before
 
     def score(self, request: ScoreRequest) -> Score:
         """Negative log likelihood of the healed middle, from an empty cache.
@@ -166,7 +166,7 @@ class LlamaEngine:
     def logits(self, tokens: list[int]) -> Logits:
         """After `tokens`, from an empty cache (a copy): for comparing engines with each other."""
         sequence = self._kv.open(self._stacks.use("").serial, tokens, fresh=True)
-        return self._evaluator.prompt(sequence, tokens).copy()
+        return self._evaluator.prompt(sequence, tokens, fixed=True).copy()
 
     def _run(self, stack: int, prompt: Prompt, scale: float, *, evaluation: bool) -> Run:
         sequence = self._kv.open(stack, prompt.tokens, fresh=evaluation, shift=not evaluation)
@@ -174,12 +174,12 @@ class LlamaEngine:
         drafter = Drafter(self._memory, None if evaluation else self._pace)
         return Run(
             self._evaluator, self._vocabulary, sequence, prompt.tokens, drafter,
-            self._memory, scale,
+            self._memory, scale, evaluation,
         )  # fmt: skip
 
     def _teacher_forced(self, run: Run, target: list[int]) -> list[Logits]:
         """The logits before each of `target`'s tokens (copies)."""
-        rows = [self._evaluator.prompt(run.sequence, run.prompt).copy()]
+        rows = [self._evaluator.prompt(run.sequence, run.prompt, fixed=True).copy()]
         step = self._evaluator.limit
         for start in range(0, len(target) - 1, step):
             chunk = target[:-1][start : start + step]
@@ -189,7 +189,7 @@ class LlamaEngine:
     def _warm_up(self) -> None:
         """Touch the weights once; llama.cpp's counters also only count from one on."""
         for tokens in ([0, 0], [0]):
-            self._evaluator.prompt(self._kv.open(0, tokens, fresh=True), tokens)
+            self._evaluator.prompt(self._kv.open(0, tokens, fresh=True), tokens, fixed=True)
         self._kv.forget(0)
 
     def _new_context(self, size: int, request: LoadRequest) -> Any:
