@@ -75,8 +75,9 @@ class EngineSettings:
     batch: int = _setting(256, "Tokens of a prompt that are computed at once.", 16, 4096)
     share: bool = _setting(
         False,
-        "Use one engine for all windows whose base and engine settings are the same: one base in "
-        "memory instead of one a window. They wait for each other, and a crash reaches them all.",
+        "Use one engine for all windows whose base and engine settings are the same: each further "
+        "one then needs no cache of its own and, on a GPU, no base of its own. They wait for each "
+        "other, and a crash reaches them all.",
     )
     idle_minutes: float = _setting(
         30.0,

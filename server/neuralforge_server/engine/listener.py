@@ -125,12 +125,12 @@ class Listener:
 
     def _remove_files(self) -> None:
         found = read_json(self._place.address)
-        with contextlib.suppress(OSError):
-            self._place.note(os.getpid()).unlink()
-            if isinstance(found, dict) and found.get("token") == self._token:
-                self._place.address.unlink()
-                if self._socket is not None:
-                    self._socket.unlink()
+        gone = [self._place.note(os.getpid())]
+        if isinstance(found, dict) and found.get("token") == self._token:
+            gone += [self._place.address, *([self._socket] if self._socket else [])]
+        for file in gone:
+            with contextlib.suppress(OSError):  # Windows keeps the note while it is open
+                file.unlink()
 
 
 def lines(connection: socket.socket) -> Iterator[bytes]:

@@ -111,8 +111,7 @@ class Note:
     """What stays of an engine: for whom it computes, kept up to date, and what killed it."""
 
     def __init__(self, path: Path) -> None:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        self._file = os.fdopen(descriptor, "wb", buffering=0)
+        self._file = path.open("wb", buffering=0)
         self.turn(0)
 
     def fileno(self) -> int:
