@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import psutil
@@ -142,7 +142,7 @@ def _condition(compared: Sequence[Json]) -> list[str]:
 
 def _ratio_row(name: str, compared: Sequence[Json]) -> list[str]:
     ratios = [one["ratios"][name] for one in compared]
-    cells = [f"{_bracketed(r, '{:.2f}')}: {r['verdict']}" for r in ratios]
+    cells = [f"{_bracketed(r, '{:.2f}'.format)}: {r['verdict']}" for r in ratios]
     return [_ROWS[name].removesuffix(", ms"), f"at most {ratios[0]['goal']:g}", *cells]
 
 
@@ -186,7 +186,7 @@ def _fold(fold: Json) -> list[str]:
 
 def _judged(row: Json) -> str:
     verdict = f": {_met(row['value'], row['goal'])}" if row["goal"] else ""
-    return f"{_bracketed(row, '{:.3g}')}{verdict}"
+    return f"{_bracketed(row, _shown)}{verdict}"
 
 
 def _met(value: float | None, goal: float) -> str:
@@ -197,23 +197,27 @@ def _met(value: float | None, goal: float) -> str:
 
 def _valued(name: str, figure: Json) -> str:
     whole = name.endswith("_count") or name == "runs"
-    shape = "{:.1%}" if name in _SHARES else "{:.0f}" if whole else "{:.3g}"
-    return shape.format(figure["value"]) if whole else _bracketed(figure, shape)
+    if whole:
+        return f"{figure['value']:.0f}"
+    return _bracketed(figure, "{:.1%}".format if name in _SHARES else _shown)
 
 
-def _bracketed(figure: Json, shape: str) -> str:
+def _bracketed(figure: Json, shape: Callable[[float], str]) -> str:
     """A value with its interval."""
     if figure["value"] is None:
         return "–"
-    text = shape.format(figure["value"])
+    text = shape(figure["value"])
     if figure["interval"] is None:
         return text
-    low, high = (shape.format(bound) for bound in figure["interval"])
+    low, high = (shape(bound) for bound in figure["interval"])
     return f"{text} ({low} to {high})"
 
 
 def _shown(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
+    """Three digits, and no fewer before the point than there are."""
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
