@@ -17,7 +17,7 @@ from neuralforge_adapters.stack import ResolvedAdapter, ResolvedStack
 from neuralforge_server.completion.service import CompletionService
 from neuralforge_server.completion.waiting import Suggestion
 from neuralforge_server.documents import Document, Edit, Position
-from neuralforge_server.engine.protocol import CompleteRequest, WarmRequest
+from neuralforge_server.engine.protocol import CompleteRequest
 from neuralforge_server.engine.supervisor import Generation
 from neuralforge_server.settings import CompletionSettings, MemorySettings, Settings
 
@@ -37,10 +37,6 @@ class Engine:
     info: Any = None
     options: Any = field(default_factory=lambda: SimpleNamespace(base=SimpleNamespace(digest="b")))
     runs: list[tuple[CompleteRequest, Generation]] = field(default_factory=list)
-    told: list[WarmRequest] = field(default_factory=list)
-
-    def tell(self, request: WarmRequest) -> None:
-        self.told.append(request)
 
     def generate(self, request: CompleteRequest) -> Generation:
         generation = Generation(request, lambda: self.end(generation, "cancelled"))
@@ -267,14 +263,13 @@ async def test_a_run_whose_request_is_cancelled_ends_if_no_other_comes() -> None
     assert engine.runs[0][1].done and not user.service.is_waited_for
 
 
-async def test_a_run_out_of_time_with_nothing_is_not_an_answer_and_its_prompt_goes_on() -> None:
+async def test_a_run_out_of_time_with_nothing_is_not_an_answer_to_keep() -> None:
     engine = Engine(held=True)
     user = Typing(engine)
     answer = asyncio.ensure_future(user.texts(END))
     await until(lambda: len(engine.runs) == 1)
     engine.end(engine.runs[0][1], "deadline")
     assert await answer == []
-    assert [warm.prefix for warm in engine.told] == [engine.asked[0].prefix]
     engine.held = False
     assert await user.texts(END) == [LINE], "that there is nothing to say was not found out"
 

@@ -300,8 +300,6 @@ class CompletionService:
                 self._cache.add(*made)
         elif result is not None:
             self.pace.overtaken(run.milliseconds)
-        if result is not None and run.came_to_nothing(result):
-            self.engine.tell(self.asking.warm(run.origin, run.key))  # the next one finds it read
         waiting = self._waiting.get(uri)
         if waiting is not None and waiting.run is run:
             self._finish(waiting, made, result)
