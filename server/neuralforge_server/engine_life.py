@@ -36,6 +36,8 @@ class EngineLife:
         self._settings: Settings | None = None
         self._used = time.monotonic()
         self._timer: asyncio.TimerHandle | None = None
+        self._restarting = 0
+        """Changes of the engine under way: each loads it when it is done."""
         host.service.on_closed = self.wake
 
     async def follow(self, settings: Settings) -> None:
@@ -69,10 +71,13 @@ class EngineLife:
         """A request has come: have the base loaded, unless it is or is to stay out."""
         self.used()
         settings = self._settings
-        if settings is not None and settings.completion.enabled and self._host.loading is None:
+        if settings is None or not settings.completion.enabled or self._restarting:
+            return
+        if self._host.loading is None:
             self._spawn(self._load())
 
     async def _restart(self, settings: Settings) -> None:
+        self._restarting += 1
         try:
             options = await asyncio.to_thread(
                 engine_options, settings.engine, self._base, self._host.home
@@ -80,6 +85,8 @@ class EngineLife:
             await self._host.use(options)
         except NeuralForgeError as error:
             self._link.show(Notice("error", f"{error}. The base is left as it was."))
+        finally:
+            self._restarting -= 1
         await self._load()
 
     async def _load(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from gguf_maker import make_adapter
+from gguf_maker import make_adapter, make_base
 from neuralforge_adapters.home import Home
 from neuralforge_server.lsp_client import LspClient
 
@@ -165,3 +165,23 @@ async def test_sharing_may_be_turned_on_and_off_while_typing(start: Starter, sou
             pass
         assert await texts(editor, source.as_uri()) == found, status
     assert await gone(own)
+
+
+async def test_requests_while_the_settings_arrive_do_not_keep_the_engine_from_loading(
+    start: Starter, source: Path, tmp_path: Path
+) -> None:
+    """A request that meets no base has one loaded: but not the one of before the settings."""
+    base = make_base(
+        tmp_path / "base.gguf",
+        layers=4, width=512, heads=8, kv_heads=2, hidden=2048, vocabulary=60_000,
+    )  # fmt: skip
+    editor = await start(settings={**ALONE, "engine": {"share": True, "base": str(base)}})
+    editor.open(source.as_uri(), TEXT)
+    engine: dict[str, Any] = {}
+    while (engine.get("state"), engine.get("base")) != ("ready", str(base)):
+        for place in PLACES:
+            editor.send_complete(source.as_uri(), place)
+        engine = (await editor.execute("neuralforge.status"))["engine"]
+    children = psutil.Process(editor.process.pid).children()
+    engines = [c for c in children if "neuralforge_server.engine" in c.cmdline()]
+    assert engines == [await engine_of(editor)], "and no other was started"
