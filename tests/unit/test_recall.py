@@ -172,6 +172,16 @@ def test_the_line_being_typed_is_no_evidence_against_its_own_end(
     assert likeliest(recall) != "." or drafted(recall, 6) != ".alpha"
 
 
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_nor_is_it_in_a_document_that_is_only_begun(end: str) -> None:
+    recall = Recall(None, Bytes())
+    recall.remember("b", "from x import say\nsay(x)\nshout(x)\n")
+    recall.remember("a", f"say(1)\nzu{end}")
+    stand(recall, "say(1)\n", end)  # what is healed, «zu», is not part of the context
+    assert likeliest(recall) != "z"
+    assert drafted(recall, 4) == ""
+
+
 def test_going_on_token_by_token_is_like_standing_there(tmp_path: Path) -> None:
     index(tmp_path, a="one two three four two three five")
     recall, fresh = Recall(tmp_path, Bytes()), Recall(tmp_path, Bytes())

@@ -26,6 +26,8 @@ _SAMPLE = 128
 _OWN_LEAST = 8
 _OWN_MOST = 16
 """Places looked at for that: the cursor's own has few like it."""
+_HEALED_MOST = 8
+"""Tokens of a begun word that may stand between a context and the cursor."""
 _LINE_REACH = 48
 _LINES_SHOWN = 6
 
@@ -72,6 +74,10 @@ class OwnPlace:
     def goes_on(self, ahead: Sequence[int]) -> bool:
         """Whether the tokens `ahead` of a place are those of the cursor's own."""
         return _below(ahead[:_LINE_REACH], self.ends_line) == self.below
+
+    def ends_soon(self, ahead: Sequence[int]) -> bool:
+        """Whether a line or its text ends within `ahead`, of which so many were asked for."""
+        return len(ahead) < _HEALED_MOST or any(map(self.ends_line, ahead))
 
 
 def _below(ahead: Sequence[int], ends_line: Callable[[int], bool]) -> tuple[int, ...]:
@@ -201,7 +207,16 @@ class LivePlaces:
         if len(places) > _OWN_MOST:
             places = self._found[self.longest]
         reach = _LINE_REACH + _LINES_SHOWN
-        return [p for p in places[-_OWN_MOST:].tolist() if own.goes_on(self._ahead(p, reach))]
+        likely = [*places[-_OWN_MOST:].tolist(), *self._whole(own)]
+        return [p for p in likely if own.goes_on(self._ahead(p, reach))]
+
+    def _whole(self, own: OwnPlace) -> list[int]:
+        """Places before which all of a short text matches, and where its line ends soon."""
+        found: list[int] = []
+        for length in range(1, min(own.least, self.longest + 1)):
+            places = self._found[length]
+            found += places[self._text[places - length] == _BOUNDARY].tolist()
+        return [place for place in found if own.ends_soon(self._ahead(place, _HEALED_MOST))]
 
     def _ahead(self, place: int, count: int) -> list[int]:
         later: list[int] = self._text[place + 1 : place + 1 + count].tolist()

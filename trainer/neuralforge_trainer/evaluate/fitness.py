@@ -112,17 +112,21 @@ def rows(given: Sequence[Answer]) -> list[Row]:
 
 
 def markdown(table: Sequence[Row]) -> str:
-    """The table as Markdown, EM and ES in per cent."""
+    """One line a repository: EM / ES of every arm in per cent, and what memory and both bring."""
+    names = dict.fromkeys(row.repository for row in table)
     lines = [
-        "| repository | arm | items | EM | over base (95 %) | ES | over base (95 %) | ÷ copier |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| repository | items | {' | '.join(ARMS)} | memory − base, EM (95 %) | memory ÷ copier |",
+        "|---" * (4 + len(ARMS)) + "|",
     ]
-    lines += [
-        f"| {row.repository} | {row.arm} | {row.items} | {row.em:.1%} | {_shown(row.em_gain)} | "
-        f"{row.es:.1%} | {_shown(row.es_gain)} | {row.over_copier:.2f} |"
-        for row in table
-    ]
-    return "\n".join(lines).replace("%|", "% |") + "\n"
+    for name in names:
+        rows = {row.arm: row for row in table if row.repository == name}
+        cells = [f"{rows[arm].em * 100:.1f} / {rows[arm].es * 100:.1f}" for arm in ARMS]
+        memory = rows[MEMORY]
+        lines.append(
+            f"| {name} | {memory.items} | {' | '.join(cells)} | {_shown(memory.em_gain)} | "
+            f"{memory.over_copier:.2f} |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 def _ask(
