@@ -78,7 +78,7 @@ def test_the_served_adapter_is_the_trained_one(
 ) -> None:
     found = _agreement(shared_base, trained.version.gguf, prompts, torch_logs)
     print(found)
-    assert found.clear_top_1 >= 0.99 and found.top_1 >= 0.97
+    assert found.clear_top_1 >= 0.995 and found.top_1 >= 0.985
     assert found.mean_kl < 0.01
 
 
