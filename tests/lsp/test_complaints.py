@@ -84,7 +84,19 @@ async def test_complaint_01_stacks_of_two_languages_do_not_mix(
         pass
 
 
-async def test_complaint_04_typing_reaches_a_trainer_that_is_to_pause(
+async def test_complaint_02_adapters_change_without_loading_the_base_again(
+    start: Starter, tmp_path: Path
+) -> None:
+    wild = str(make_adapter(tmp_path / "wild.gguf", seed=3, strength=0.2))
+    editor = await start(settings=BARE)
+    before = (await status(editor))["engine"]
+    for arguments in ({"adapter": wild, "scale": 4}, {"adapter": wild, "scale": 1}):
+        await editor.execute("neuralforge.adapter.swap", arguments)
+    after = (await status(editor))["engine"]
+    assert after["pid"] == before["pid"] and after["restarts"] == 0
+
+
+async def test_complaints_04_and_06_typing_reaches_a_trainer_that_is_to_pause(
     start: Starter, home: Home
 ) -> None:
     """The trainer pauses within a step of it: tests/learning/test_personal_trainer.py."""

@@ -251,3 +251,19 @@ def test_with_room_for_one_prompt_only_requests_still_take_turns(
         _, warm = rig.ask(0, prompt)
         assert close(warm, rig.engine.logits(prompt))
         rig.check()
+
+
+@pytest.mark.skipif(llama_cpp.llama_supports_gpu_offload(), reason="llama.cpp has a GPU here")
+def test_layers_for_a_gpu_that_is_not_there_change_nothing(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """The default asks for all layers on a GPU; attention and cache are then still a CPU's."""
+    path = make_base(tmp_path_factory.mktemp("base") / "tiny.gguf", layers=2, width=64, heads=2,
+                     kv_heads=1, hidden=128, vocabulary=12288)  # fmt: skip
+    logits = [
+        LlamaEngine(LoadRequest(str(path), "d", CONTEXT, 1, gpu_layers=layers), StopFlag()).logits(
+            numbers(5, 60)
+        )
+        for layers in (0, -1)
+    ]
+    assert (logits[0] == logits[1]).all()

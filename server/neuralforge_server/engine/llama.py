@@ -206,7 +206,8 @@ class LlamaEngine:
         parameters.abort_callback = self._abort
         parameters.abort_callback_data = self._stop.address
         parameters.no_perf = False
-        if request.gpu_layers == 0:  # on a CPU it halves the speed of a keystroke's few tokens
+        on_cpu = request.gpu_layers == 0 or not llama_cpp.llama_supports_gpu_offload()
+        if on_cpu:  # where flash attention halves the speed of a keystroke's few tokens
             parameters.flash_attn_type = _NO_FLASH_ATTENTION
             if parameters.n_ctx * _kv_bytes_per_token(self._model) <= _EXACT_KV_BYTES:
                 parameters.type_k = parameters.type_v = llama_cpp.GGML_TYPE_F32
