@@ -228,16 +228,16 @@ async def test_a_crash_costs_the_stack_of_whose_request_it_was_and_no_other(
         await window.supervisor.set_stack(stacks[-1])
     before = await other.answer()
     for _ in range(3):
-        endless = CompleteRequest("x = ", "", max_tokens=900, rules=StopRules(99))
-        running = culprit.supervisor.generate(endless)
+        long = CompleteRequest("x = ", "", max_tokens=900, rules=StopRules(99))
+        running = [culprit.supervisor.generate(long) for _ in range(50)]
         begun = asyncio.Event()
-        running.on_text(lambda _, begun=begun: begun.set())  # type: ignore[misc]
+        running[0].on_text(lambda _, begun=begun: begun.set())  # type: ignore[misc]
         await begun.wait()
         for window in windows:
             window.noticed.clear()
         culprit.process.send_signal(signal.SIGABRT)
         with pytest.raises(EngineError, match="ended"):
-            await running.result()
+            await running[-1].result()
         await asyncio.gather(*(window.until_ready() for window in windows))
         assert await other.answer() == before
     assert not culprit.supervisor.stack.adapters

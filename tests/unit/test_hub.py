@@ -25,6 +25,13 @@ CHUNK = 10 * 2**20
 """What huggingface_hub writes at once: a break costs less than that."""
 
 
+@pytest.fixture(autouse=True)
+def _online(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests of the trainer, which never fetches, may have run in this process before."""
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+
+
 @pytest.fixture(scope="module")
 def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A base of 26 MB, so that half of it is more than one chunk."""
