@@ -113,11 +113,11 @@ async def typing_session(home: Home) -> tuple[dict[str, float], list[float], flo
 
 
 async def type_out(editor: LspClient, uri: str, source: str, count: int) -> list[float]:
-    """Type `count` characters of `source` into its own middle, asking after each; times in ms."""
+    """Type `count` characters missing in the middle of `source`, asking after each; times in ms."""
     lines = source.splitlines(keepends=True)
     row = len(lines) // 2
     text, rest = "".join(lines[:row]), "".join(lines[row:])
-    editor.open(uri, text + rest)
+    editor.open(uri, text + "\n" + rest[count:].partition("\n")[2])
     times, column = [], 0
     for character in rest[:count]:
         editor.change(uri, character, (row, column))
