@@ -21,7 +21,7 @@ _GRAMMARS = {
     "javascriptreact": ("tree_sitter_javascript", "language"),
     "python": ("tree_sitter_python", "language"),
     "rust": ("tree_sitter_rust", "language"),
-    "typescript": ("tree_sitter_typescript", "language_tsx"),
+    "typescript": ("tree_sitter_typescript", "language_typescript"),
     "typescriptreact": ("tree_sitter_typescript", "language_tsx"),
 }
 

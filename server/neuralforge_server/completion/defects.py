@@ -7,26 +7,15 @@ Too slow for a request. Knows no engine.
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from functools import cache
-from typing import Any, Literal
+from typing import Literal
+
+from neuralforge_adapters.grammar import parser
 
 Defect = Literal["suffix", "brackets", "indentation", "special", "loop", "blank"]
 
-_GRAMMARS = {
-    "c": ("tree_sitter_c", "language"),
-    "go": ("tree_sitter_go", "language"),
-    "java": ("tree_sitter_java", "language"),
-    "javascript": ("tree_sitter_javascript", "language"),
-    "javascriptreact": ("tree_sitter_javascript", "language"),
-    "python": ("tree_sitter_python", "language"),
-    "rust": ("tree_sitter_rust", "language"),
-    "typescript": ("tree_sitter_typescript", "language_typescript"),
-    "typescriptreact": ("tree_sitter_typescript", "language_tsx"),
-}
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 _MARKS = frozenset("()[]{}")
 _QUOTES = frozenset("\"'`")
@@ -127,27 +116,18 @@ def _alone(source: str, language: str) -> int:
 
 def _marks(source: str, language: str) -> Iterator[str]:
     """The brackets that the language's parser takes for such, in order."""
-    parser = _parser(language)
-    if parser is None:
+    known = parser(language)
+    if known is None:
         yield from (character for character in source if character in _MARKS)
         return
-    cursor = parser.parse(source.encode("utf-8", "replace")).walk()
+    cursor = known.parse(source.encode("utf-8", "replace")).walk()
     while True:
         if not cursor.goto_first_child():
-            yield from (c for c in cursor.node.type if c in _MARKS and len(cursor.node.type) < 3)
+            kind = cursor.node.type if cursor.node else ""
+            yield from (character for character in kind if character in _MARKS and len(kind) < 3)
             while not cursor.goto_next_sibling():
                 if not cursor.goto_parent():
                     return
-
-
-@cache
-def _parser(language: str) -> Any | None:
-    from tree_sitter import Language, Parser
-
-    if language not in _GRAMMARS:
-        return None
-    module, function = _GRAMMARS[language]
-    return Parser(Language(getattr(importlib.import_module(module), function)()))
 
 
 def _breaks_indentation(before: str, text: str, after: str, language: str) -> bool:
@@ -167,11 +147,11 @@ def _breaks_indentation(before: str, text: str, after: str, language: str) -> bo
 
 def _free_lines(source: str, language: str) -> set[int]:
     """Lines that begin within brackets or a string, where indentation is free."""
-    parser = _parser(language)
+    known = parser(language)
     free: set[int] = set()
-    if parser is None:
+    if known is None:
         return free
-    stack = [parser.parse(source.encode("utf-8", "replace")).root_node]
+    stack = [known.parse(source.encode("utf-8", "replace")).root_node]
     while stack:
         node = stack.pop()
         if node.end_point[0] == node.start_point[0]:

@@ -9,6 +9,9 @@ from neuralforge_adapters.grammar import parser
 
 Span = tuple[int, int]
 
+_WITH_JSX = {"typescript": "typescriptreact"}
+"""A corpus counts .tsx files as TypeScript."""
+
 
 class Tree:
     """The syntax tree of one document; empty for a language without a grammar."""
@@ -17,7 +20,7 @@ class Tree:
         self._text = text
         self._ascii = text.isascii()
         self._bytes = text.encode("utf-8", "replace")
-        known = parser(language)
+        known = parser(_WITH_JSX.get(language, language))
         self._root = known.parse(self._bytes).root_node if known else None
 
     def node_at(self, position: int, least: int, most: int) -> Span | None:
