@@ -22,23 +22,19 @@ from neuralforge_trainer.learn.lora import attach_lora, load_base
 from neuralforge_trainer.learn.vocabulary import Vocabulary
 from trained import Trained
 
-PROMPTS = 200
-CLEAR = 0.1
-"""Nats by which a best token leads that rounding activations to 8 bits may not overturn."""
+PROMPTS = 600
 
 
 @dataclass(frozen=True)
 class Agreement:
     top_1: float
-    clear_top_1: float
-    """Of the prompts where torch's best token leads by at least `CLEAR`."""
     mean_kl: float
 
 
 @pytest.fixture(scope="module")
 def prompts(vocabulary: Vocabulary) -> list[list[int]]:
     """Prompts without their last token's end, cut from real code."""
-    encoded = encode_all(Encoder(vocabulary, tokens=128), general_samples(2 * PROMPTS, seed=5))
+    encoded = encode_all(Encoder(vocabulary, tokens=64), general_samples(2 * PROMPTS, seed=5))
     return [list(example.ids[:-1]) for example in encoded[:PROMPTS]]
 
 
@@ -57,17 +53,12 @@ def _agreement(
 ) -> Agreement:
     engine = LlamaEngine(LoadRequest(str(base.path), base.digest, 256, 2), StopFlag())
     engine.set_stack([(str(adapter), 1.0)], "stack")
-    same, clear, divergence = [], [], []
+    same, divergence = [], []
     for prompt, wanted in zip(prompts, expected, strict=True):
         got = torch.from_numpy(engine.logits(prompt)).log_softmax(-1)
         same.append(int(got.argmax()) == int(wanted.argmax()))
-        best, second = wanted.topk(2).values
-        clear.append(bool(best - second >= CLEAR))
         divergence.append(float((wanted.exp() * (wanted - got)).sum()))
-    assert np.mean(clear) > 0.8
-    return Agreement(
-        float(np.mean(same)), float(np.mean(np.array(same)[clear])), float(np.mean(divergence))
-    )
+    return Agreement(float(np.mean(same)), float(np.mean(divergence)))
 
 
 def test_the_served_adapter_is_the_trained_one(
@@ -78,7 +69,7 @@ def test_the_served_adapter_is_the_trained_one(
 ) -> None:
     found = _agreement(shared_base, trained.version.gguf, prompts, torch_logs)
     print(found)
-    assert found.clear_top_1 >= 0.995 and found.top_1 >= 0.985
+    assert found.top_1 >= 0.99
     assert found.mean_kl < 0.01
 
 

@@ -27,8 +27,9 @@ CHUNK = 10 * 2**20
 
 @pytest.fixture(autouse=True)
 def _online(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests of the trainer, which never fetches, may have run in this process before."""
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    """Tests of the trainer, which fetches nothing and shows no bar, may have run here before."""
+    for name in [name for name in os.environ if name.startswith(("HF_", "TQDM_"))]:
+        monkeypatch.delenv(name)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
 
 
