@@ -31,6 +31,10 @@ class SampleFormatError(NeuralForgeError):
     """A line of a sample file is not a sample."""
 
 
+class DatasetError(NeuralForgeError):
+    """A dataset cannot be read, or holds nothing that can be used."""
+
+
 class BaseNotTrainableError(NeuralForgeError):
     """The base can be served, but transformers cannot read it as it is served."""
 

@@ -74,7 +74,9 @@ class Job:
     """What to learn from, for which base."""
 
     repository: Path | None = None
-    """A git repository; None for the session log."""
+    """A git repository; None for the session log, unless datasets are named."""
+    datasets: tuple[Path, ...] = ()
+    """Files of samples (JSONL)."""
     author: str | None = None
     everything: bool = False
     """Also what was trained before."""
@@ -82,6 +84,14 @@ class Job:
     """All that was learnt before, from history and replay, for a base that knows none of it."""
     until: float | None = None
     """Unix seconds: commits newer than this are not looked at, as if they were not made yet."""
+    since: float | None = None
+    """Unix seconds: nothing older is learnt."""
+    languages: tuple[str, ...] = ()
+    """By their LSP names; none for all."""
+    patterns: tuple[str, ...] = ()
+    """As in .gitignore: which files are learnt from; `!` leaves out, none for all."""
+    balance: bool = False
+    """Take equally much of each language."""
     base: Path | None = None
     """None for the one in use."""
     foreground: bool = False
@@ -93,6 +103,8 @@ class Job:
         """What is learnt from, in words."""
         if self.again:
             return "what was learnt before, for another base"
+        if self.datasets:
+            return ", ".join(path.name for path in self.datasets)
         return str(self.repository) if self.repository is not None else "editing sessions"
 
 
@@ -112,7 +124,18 @@ def read_job(path: Path) -> Job:
     settings = make_settings(values.pop("settings", {}))
     _refuse_unknown(values, Job)
     paths = {k: Path(v) for k, v in values.items() if k in ("repository", "base") and v is not None}
-    return Job(**{**values, **paths}, settings=settings)
+    return Job(**{**values, **paths, **_lists(values)}, settings=settings)
+
+
+def _lists(values: dict[str, Any]) -> dict[str, Any]:
+    """The fields of `values` that are tuples in a job and lists in its file."""
+    found: dict[str, Any] = {}
+    for name, kind in (("datasets", Path), ("languages", str), ("patterns", str)):
+        given = values.get(name, ())
+        if not isinstance(given, list | tuple) or not all(isinstance(v, str) for v in given):
+            raise JobError(f"{name} must be a list of strings, not {given!r:.60}")
+        found[name] = tuple(map(kind, given))
+    return found
 
 
 def make_settings(values: dict[str, Any]) -> JobSettings:

@@ -1,13 +1,14 @@
 """One training example, and its one-line JSON form.
 
-Invariant: `prefix + middle + suffix` is the text of one real file state, cut at two cursor
-positions; `from_json(to_json(sample)) == sample`. Knows no tokenizer and no window: the whole
-text is kept, and what fits into a context is decided where samples become tokens.
+Invariant: `prefix + middle + suffix` is a stretch of one real text, cut at two cursor positions
+and no larger than the served window needs; every string of it can be written as UTF-8;
+`from_json(to_json(sample)) == sample`. Knows no tokenizer.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
@@ -53,26 +54,39 @@ class Sample:
         """The sample in one line of JSON; only context, completion and language are required.
 
         Raises:
-            SampleFormatError: not JSON, a required field is missing, or a field's type is wrong.
+            SampleFormatError: not JSON, a required field is missing, or a field cannot be used.
         """
-        record = _record(line)
+        return cls.from_record(parse_record(line))
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Sample:
+        """The sample in a JSON object of the canonical format.
+
+        Raises:
+            SampleFormatError: a required field is missing, or a field cannot be used.
+        """
         return cls(
-            prefix=_text(record, "context"),
-            middle=_text(record, "completion"),
-            suffix=_text(record, "suffix", ""),
-            language=_text(record, "language"),
-            path=_text(record, "path", ""),
-            repository=_text(record, "repository", ""),
-            time=_seconds(record),
+            prefix=text_field(record, "context"),
+            middle=text_field(record, "completion"),
+            suffix=text_field(record, "suffix", ""),
+            language=text_field(record, "language"),
+            path=text_field(record, "path", ""),
+            repository=text_field(record, "repository", ""),
+            time=seconds_field(record),
             source=_source(record),
-            commit=_text(record, "commit", "") or None,
+            commit=text_field(record, "commit", "") or None,
         )
 
 
-def _record(line: str) -> dict[str, Any]:
+def parse_record(line: str) -> dict[str, Any]:
+    """The JSON object in `line`.
+
+    Raises:
+        SampleFormatError: it holds none.
+    """
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SampleFormatError(
             f"not a line of JSON: {line[:80]!r}; write one object a line"
         ) from error
@@ -81,18 +95,35 @@ def _record(line: str) -> dict[str, Any]:
     return record
 
 
-def _text(record: dict[str, Any], field: str, default: str | None = None) -> str:
+def text_field(record: dict[str, Any], field: str, default: str | None = None) -> str:
+    """A string of `record`; `default` where the field is absent or null.
+
+    Raises:
+        SampleFormatError: it is no string, or holds half a surrogate pair.
+    """
     value = record.get(field)
     if value is None and default is not None:
         return default
     if not isinstance(value, str):
         raise SampleFormatError(f"the sample's field {field!r} must be a string, not {value!r:.80}")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise SampleFormatError(
+            f"the sample's field {field!r} holds half a surrogate pair at character {error.start}"
+        ) from error
     return value
 
 
-def _seconds(record: dict[str, Any]) -> float:
-    value = record.get("time", 0.0)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+def seconds_field(record: dict[str, Any]) -> float:
+    """The field `time` of `record`, 0 where it is absent.
+
+    Raises:
+        SampleFormatError: it is no finite number.
+    """
+    value = record.get("time") or 0.0
+    good = isinstance(value, int | float) and not isinstance(value, bool)
+    if not good or not math.isfinite(value):
         raise SampleFormatError(f"the sample's field 'time' must be seconds, not {value!r:.80}")
     return float(value)
 

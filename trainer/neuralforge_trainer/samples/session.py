@@ -7,42 +7,22 @@ not which events were used before: the log does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from neuralforge_server.session.rows import TrainingEvent
-from neuralforge_trainer.samples.fim import LEAST_VISIBLE
-from neuralforge_trainer.samples.lines import line_spans, visible
 from neuralforge_trainer.samples.sample import Sample
-
-_BLOCK_LINES = 3
-_MOST_LINES = 24  # of one edit: more is rather pasted than written
+from neuralforge_trainer.samples.written import written_spans
 
 
 def samples_of_events(events: Iterable[TrainingEvent]) -> list[Sample]:
     """Samples of accepted texts and settled edits, in the order of `events`.
 
-    A text of up to three lines is one middle; of a longer one each line is, as it is typed.
+    A text of up to three lines is one middle; of a longer one each line is (`written_spans`).
     """
     return [
-        _sample(event, start, end)
-        for event in events
-        for start, end in _middles(event.text)
-        if visible(event.text[start:end]) >= LEAST_VISIBLE
+        _sample(event, start, end) for event in events for start, end in written_spans(event.text)
     ]
-
-
-def _middles(text: str) -> Iterator[tuple[int, int]]:
-    """Spans of `text` to ask for, without the line ends before and the white space after them."""
-    filled = [span for span in line_spans(text) if text[slice(*span)].strip()]
-    if len(filled) > _BLOCK_LINES:
-        yield from ((start, _trimmed(text, start, end)) for start, end in filled[:_MOST_LINES])
-    elif filled:
-        yield filled[0][0], _trimmed(text, *filled[-1])
-
-
-def _trimmed(text: str, start: int, end: int) -> int:
-    return start + len(text[start:end].rstrip())
 
 
 def _sample(event: TrainingEvent, start: int, end: int) -> Sample:
