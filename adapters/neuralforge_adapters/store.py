@@ -1,8 +1,9 @@
 """The adapter store: named adapters, each with numbered versions and one that is current.
 
-Layout: `<adapters>/<name>/v0001/{adapter.gguf, manifest.json, ...}` and `<name>/current`.
-Invariant: a version folder appears whole, by one rename, and never changes afterwards; `current`
-names a version that exists. Knows no tensor and no model: it keeps files.
+Layout: `<adapters>/<name>/v0001/{adapter.gguf, manifest.json, ...}`, `<name>/current`, and
+`<name>/history.json`, the versions in the order in which they became current.
+Invariant: a version folder appears whole and goes whole, by one rename, and never changes in
+between; `current` names a version that exists. Knows no tensor and no model: it keeps files.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,11 @@ PERSONAL = "personal"
 GGUF_FILE = "adapter.gguf"
 MANIFEST_FILE = "manifest.json"
 _CURRENT_FILE = "current"
+_HISTORY_FILE = "history.json"
+_HISTORY_LENGTH = 100
+_GONE, _STAGING = ".gone-", ".staging-"
+_ABANDONED_SECONDS = 86_400
+"""A staging folder so old belongs to a process that was killed."""
 _VERSION = re.compile(r"v(\d{4,})")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -139,15 +145,19 @@ class AdapterStore:
             return None
 
     def current_for(self, name: str, base_digest: str) -> AdapterVersion | None:
-        """The version to serve on a base: the current one if it is for that base, else the newest.
+        """The version to serve on a base: the current one if it is for that base, else the one
+        that was current last of those that are, else the newest.
 
         So a base and its adapter stay a pair while a version for another base becomes current.
         """
         current = self.current(name)
         if current is None or current.manifest.base_digest == base_digest:
             return current
-        fitting = [v for v in self.versions(name) if v.manifest.base_digest == base_digest]
-        return fitting[-1] if fitting else None
+        fitting = {
+            v.version: v for v in self.versions(name) if v.manifest.base_digest == base_digest
+        }
+        past = [fitting[version] for version in self._history(name) if version in fitting]
+        return past[-1] if past else next(reversed(fitting.values()), None)
 
     @contextmanager
     def staging(self, name: str) -> Iterator[Path]:
@@ -160,7 +170,7 @@ class AdapterStore:
             raise AdapterError(
                 f"{name!r} cannot name an adapter: letters, digits, '.', '_', '-' only"
             )
-        folder = Path(tempfile.mkdtemp(dir=private_dir(self._root / name), prefix=".staging-"))
+        folder = Path(tempfile.mkdtemp(dir=private_dir(self._root / name), prefix=_STAGING))
         try:
             yield folder
         finally:
@@ -186,7 +196,7 @@ class AdapterStore:
                 staged.rename(target)
                 sync_dir(root)
                 if promote:
-                    write_atomic(root / _CURRENT_FILE, target.name)
+                    self._make_current(manifest.name, target.name)
         except OSError as error:
             raise AdapterError(
                 f"cannot publish {manifest.name}: {error}; the current version stays in force"
@@ -201,32 +211,78 @@ class AdapterStore:
         """
         version = self.get(reference)
         with self._lock(version.name):
-            write_atomic(self._root / version.name / _CURRENT_FILE, version.version)
+            self._make_current(version.name, version.version)
         return version
 
-    def roll_back(self, name: str) -> AdapterVersion:
-        """Make the version before the current one current.
+    def roll_back(self, name: str, base_digest: str | None = None) -> AdapterVersion:
+        """Make the version that was current before this one, for the same base, current again.
+
+        Of a store that kept no history, that is the one with the number below.
+
+        Args:
+            base_digest: the base in use; None for that of the current version.
 
         Raises:
-            AdapterError: there is no older version.
+            AdapterError: there is no such adapter, or no older version for that base.
         """
-        current = self.get(name)
-        older = [v for v in self.versions(name) if int(v.version[1:]) < int(current.version[1:])]
-        if not older:
+        served = None if base_digest is None else self.current_for(name, base_digest)
+        current = served or self.get(name)
+        before = self._before(current)
+        if before is None:
             raise AdapterError(
-                f"{current.reference} is the oldest version of {name}; to serve without it, "
-                f"run `neuralforge adapters unload {name}`"
+                f"{current.reference} is the oldest version of {name} for its base; to serve "
+                f"without it, run `neuralforge adapters unload {name}`"
             )
-        return self.set_current(older[-1].reference)
+        with self._lock(name):
+            self._make_current(name, before.version, leaving=current.version)
+        return before
 
-    def prune(self, name: str, keep: int) -> list[str]:
-        """Remove the oldest versions beyond `keep`, never the current one; returns what went."""
-        current = self._current_name(name)
-        candidates = [v for v in self.versions(name) if v.version != current]
-        gone = candidates[: max(0, len(candidates) + (current is not None) - keep)]
-        for version in gone:
-            shutil.rmtree(version.path, ignore_errors=True)
-        return [v.version for v in gone]
+    def prune(self, name: str, keep: int, pinned: Collection[str] = ()) -> list[str]:
+        """Remove the oldest versions beyond `keep` for each base; returns what went.
+
+        Never removed are the version that is served on a base, and those `pinned`.
+        """
+        versions, gone = self.versions(name), []
+        for base in {v.manifest.base_digest for v in versions}:
+            group = [v for v in versions if v.manifest.base_digest == base]
+            served = self.current_for(name, base)
+            kept = {*pinned, served.version if served is not None else ""}
+            spare = [v for v in group if v.version not in kept]
+            gone += spare[: max(0, len(group) - keep)]
+        self._sweep(name)
+        return sorted(v.version for v in gone if _remove(v.path))
+
+    def _before(self, current: AdapterVersion) -> AdapterVersion | None:
+        """The version to go back to from `current`."""
+        base = current.manifest.base_digest
+        others = {v.version: v for v in self.versions(current.name)
+                  if v.manifest.base_digest == base and v.version != current.version}  # fmt: skip
+        history = self._history(current.name)
+        if current.version in history:
+            history = history[: history.index(current.version)]
+        if past := [version for version in history if version in others]:
+            return others[past[-1]]
+        older = [v for v in others.values() if int(v.version[1:]) < int(current.version[1:])]
+        return older[-1] if older else None
+
+    def _make_current(self, name: str, version: str, leaving: str | None = None) -> None:
+        """Under the lock: note the change, then make it; one that is rolled back is forgotten."""
+        history = [v for v in self._history(name) if v not in (version, leaving)] + [version]
+        write_json(self._root / name / _HISTORY_FILE, history[-_HISTORY_LENGTH:])
+        write_atomic(self._root / name / _CURRENT_FILE, version)
+
+    def _history(self, name: str) -> list[str]:
+        content = read_json(self._root / name / _HISTORY_FILE)
+        return [v for v in content if isinstance(v, str)] if isinstance(content, list) else []
+
+    def _sweep(self, name: str) -> None:
+        """Remove what killed processes left half built or half removed."""
+        for folder in (self._root / name).iterdir():
+            with suppress(OSError):
+                age = time.time() - folder.stat().st_mtime
+                abandoned = folder.name.startswith(_STAGING) and age > _ABANDONED_SECONDS
+                if abandoned or folder.name.startswith(_GONE):
+                    shutil.rmtree(folder)
 
     def _lock(self, name: str) -> AbstractContextManager[None]:
         return locked(self._root / name / ".lock", timeout=30)
@@ -246,6 +302,17 @@ class AdapterStore:
             return AdapterVersion(name, folder.name, folder, Manifest(**content))
         except TypeError:
             return None
+
+
+def _remove(folder: Path) -> bool:
+    """Take a version away whole; not where the platform keeps it because it is in use."""
+    gone = folder.with_name(_GONE + folder.name)
+    try:
+        folder.rename(gone)
+    except OSError:
+        return False
+    shutil.rmtree(gone, ignore_errors=True)
+    return True
 
 
 def _sync_files(folder: Path) -> None:

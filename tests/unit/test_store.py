@@ -16,6 +16,7 @@ from neuralforge_adapters.stack import (
     ResolvedStack,
     StackEntry,
     StackFile,
+    pinned_versions,
     resolve,
     with_adapter,
     without_adapter,
@@ -25,11 +26,17 @@ from neuralforge_adapters.store import GGUF_FILE, AdapterStore, AdapterVersion, 
 BASE = "b" * 64
 
 
-def publish(home: Home, content: bytes = b"weights", name: str = "personal") -> AdapterVersion:
+def publish(
+    home: Home, content: bytes = b"weights", name: str = "personal", base: str = BASE
+) -> AdapterVersion:
     store = AdapterStore(home)
     with store.staging(name) as staged:
         (staged / GGUF_FILE).write_bytes(content)
-        return store.publish(staged, Manifest(name, BASE, rank=16, alpha=32.0))
+        return store.publish(staged, Manifest(name, base, rank=16, alpha=32.0))
+
+
+def versions(home: Home) -> list[str]:
+    return [v.version for v in AdapterStore(home).versions("personal")]
 
 
 def test_versions_are_numbered_and_the_newest_is_current(home: Home) -> None:
@@ -93,6 +100,64 @@ def test_prune_keeps_the_newest_and_the_current(home: Home) -> None:
     store.set_current("personal@v0001")
     assert store.prune("personal", keep=3) == ["v0002", "v0003", "v0004", "v0005"]
     assert [v.version for v in store.versions("personal")] == ["v0001", "v0006", "v0007"]
+
+
+def test_rollback_goes_to_the_version_that_was_in_force_not_to_the_number_below(
+    home: Home,
+) -> None:
+    publish(home), publish(home, b"bad")
+    store = AdapterStore(home)
+    store.roll_back("personal")
+    publish(home, b"trained on from v0001")
+    assert store.roll_back("personal").version == "v0001", "v0002 was rolled back before"
+
+
+def test_rollback_stays_with_the_base_in_use(home: Home) -> None:
+    other = "c" * 64
+    for base in (BASE, BASE, other, other):
+        publish(home, base=base)
+    store = AdapterStore(home)
+    assert store.roll_back("personal", BASE).version == "v0001"
+    served = [store.current_for("personal", base) for base in (BASE, other)]
+    assert [v and v.version for v in served] == ["v0001", "v0004"], "the other pair is untouched"
+    with pytest.raises(AdapterError, match="oldest"):
+        store.roll_back("personal", BASE)
+    store.set_current("personal@v0004")
+    assert store.roll_back("personal").version == "v0003"
+
+
+def test_a_store_without_a_history_rolls_back_by_number(home: Home) -> None:
+    publish(home), publish(home), publish(home)
+    (home.adapters / "personal" / "history.json").unlink()
+    assert AdapterStore(home).roll_back("personal").version == "v0002"
+
+
+def test_prune_counts_for_each_base(home: Home) -> None:
+    for base in (BASE, "c" * 64):
+        for _ in range(3):
+            publish(home, base=base)
+    assert AdapterStore(home).prune("personal", keep=2) == ["v0001", "v0004"]
+
+
+def test_prune_keeps_what_any_stack_names(home: Home) -> None:
+    for _ in range(4):
+        publish(home)
+    StackFile(home).write([StackEntry("personal@v0002")])
+    path = home.adapters / "personal" / "v0001" / GGUF_FILE
+    StackFile(Home(home.root, "work")).write([StackEntry(str(path)), StackEntry("personal@v0003")])
+    pinned = pinned_versions("personal", home)
+    assert pinned == {"v0001", "v0002"}, "another profile's personal@v0003 is its own"
+    assert AdapterStore(home).prune("personal", 1, pinned) == ["v0003"]
+    assert versions(home) == ["v0001", "v0002", "v0004"]
+
+
+def test_prune_sweeps_up_after_killed_processes(home: Home) -> None:
+    root = publish(home).path.parent
+    for name in (".gone-v0000", ".staging-old", ".staging-new"):
+        (root / name).mkdir()
+    os.utime(root / ".staging-old", (1.0, 1.0))
+    AdapterStore(home).prune("personal", 5)
+    assert {p.name for p in root.iterdir() if p.is_dir()} == {"v0001", ".staging-new"}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX file modes")

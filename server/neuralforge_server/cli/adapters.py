@@ -100,12 +100,16 @@ def unload(adapter: str, home: Home, as_json: bool) -> None:
 
 @command.command(epilog="Example: neuralforge adapters rollback personal")
 @click.argument("reference", default="personal")
+@base_option
 @profile_option
 @json_option
-def rollback(reference: str, home: Home, as_json: bool) -> None:
-    """Make an older version current: the one before, or the one named (name@v0001)."""
+def rollback(reference: str, base: Path | None, home: Home, as_json: bool) -> None:
+    """Make an older version current: the one that was before, or the one named (name@v0001)."""
     store = AdapterStore(home)
-    version = store.set_current(reference) if "@" in reference else store.roll_back(reference)
+    if "@" in reference:
+        version = store.set_current(reference)
+    else:
+        version = store.roll_back(reference, open_base(base, home).digest)
     if as_json:
         print_json(version)
     else:

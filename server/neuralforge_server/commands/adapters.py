@@ -7,33 +7,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from neuralforge_adapters.export import export_version
 from neuralforge_adapters.stack import Entries, StackEntry, with_adapter, without_adapter
 from neuralforge_adapters.store import PERSONAL
 from neuralforge_server.app import App
 from neuralforge_server.commands.arguments import entry, number, text
-from neuralforge_server.commands.shared import stack_in_force
+from neuralforge_server.commands.shared import shelf, stack_in_force
+from neuralforge_server.documents import uri_path
 
 
 async def list_adapters(app: App, _: list[Any]) -> Any:
-    """`[]` → every version of every adapter, and the stack."""
-    store = app.host.store
-
-    def read() -> list[dict[str, Any]]:
-        return [
-            {
-                "adapter": version.reference,
-                "current": version == store.current(name),
-                "created": version.manifest.created,
-                "base": version.manifest.base_digest,
-                "metrics": version.manifest.metrics,
-            }
-            for name in store.names()
-            for version in store.versions(name)
-        ]
-
-    return {"adapters": await asyncio.to_thread(read), **stack_in_force(app)}
+    """`[]` → `adapters`, every version with all that a picker shows; `stack`, `digest` in force."""
+    return {"adapters": await asyncio.to_thread(shelf(app).adapters), **stack_in_force(app)}
 
 
 async def load(app: App, arguments: list[Any]) -> Any:
@@ -70,8 +58,11 @@ async def rollback(app: App, arguments: list[Any]) -> Any:
     name = text(arguments, 0, "adapter", PERSONAL)
     store = app.host.store
     before = store.current(name.partition("@")[0])
-    go = store.set_current if "@" in name else store.roll_back
-    version = await asyncio.to_thread(go, name)
+    if "@" in name:
+        version = await asyncio.to_thread(store.set_current, name)
+    else:
+        base = app.host.engine.options.base.digest
+        version = await asyncio.to_thread(store.roll_back, name, base)
     try:
         await app.host.reload()
     except BaseException:
@@ -79,6 +70,15 @@ async def rollback(app: App, arguments: list[Any]) -> Any:
             await asyncio.to_thread(store.set_current, before.reference)
         raise
     return {"adapter": version.reference, **stack_in_force(app)}
+
+
+async def export(app: App, arguments: list[Any]) -> Any:
+    """`[path, adapter?]` → `path`, where it stands now: as `.zip`, else as a folder for PEFT."""
+    path, name = text(arguments, 0, "path"), text(arguments, 1, "adapter", PERSONAL)
+    version = await asyncio.to_thread(app.host.store.get, name)
+    target = Path(uri_path(path) or path)
+    written = await asyncio.to_thread(export_version, version, target)
+    return {"adapter": version.reference, "path": str(written)}
 
 
 async def _change(app: App, change: Callable[[Entries], Entries]) -> Any:
