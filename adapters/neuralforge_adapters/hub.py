@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,14 +89,18 @@ def parse_source(text: str) -> Source:
     return Source(repository, file or None)
 
 
-def pull(text: str, hub: Hub, home: Home) -> PulledBase:
+Told = Callable[[int, int], None]
+"""Told how many bytes of how many are there."""
+
+
+def pull(text: str, hub: Hub, home: Home, told: Told = lambda done, of: None) -> PulledBase:
     """Fetch what `text` names (see `parse_source`) and list it among the bases.
 
     Raises:
         HubError, BaseFileError, HomeError: as `fetch` and `parse_source`.
     """
     source = parse_source(text)
-    fetched = fetch(source, hub, home)
+    fetched = fetch(source, hub, home, told)
     known = BaseList(home).find(name := text if text in presets() else Path(fetched.file).stem)
     base = PulledBase(
         name=name,
@@ -112,7 +117,7 @@ def pull(text: str, hub: Hub, home: Home) -> PulledBase:
     return base
 
 
-def fetch(source: Source, hub: Hub, home: Home) -> Fetched:
+def fetch(source: Source, hub: Hub, home: Home, told: Told = lambda done, of: None) -> Fetched:
     """Fetch `source` into the hub's cache, going on where an earlier call was interrupted.
 
     Raises:
@@ -127,7 +132,7 @@ def fetch(source: Source, hub: Hub, home: Home) -> Fetched:
             blob = _blob(source, hub, stated.digest)
             own = not blob.exists()
             if own:
-                _complete(stated, blob, file)
+                _complete(stated, blob, file, told)
             elif file_digest(blob) != stated.digest:
                 raise HubError(f"{blob} in the hub's cache is damaged; delete it, and pull again")
             path = _linked(source, hub, file, stated.revision)
@@ -160,14 +165,14 @@ def _stated(source: Source, hub: Hub, file: str) -> _Stated:
     return _Stated(url(commit), commit, digest, size)
 
 
-def _complete(stated: _Stated, blob: Path, file: str) -> None:
+def _complete(stated: _Stated, blob: Path, file: str, told: Told) -> None:
     """Fetch what is missing, verify it all, and let it appear."""
     blob.parent.mkdir(parents=True, exist_ok=True)
     partial = blob.with_name(f"{stated.digest}.incomplete")
     if _size(partial) > stated.bytes:
         partial.unlink()
     _require_room(blob.parent, stated.bytes - _size(partial), file)
-    _transfer(stated.url, partial, stated.bytes, file)
+    _transfer(stated.url, partial, stated.bytes, file, told)
     if (actual := file_digest(partial)) != stated.digest:
         partial.unlink()
         raise HubError(
@@ -182,7 +187,7 @@ def _complete(stated: _Stated, blob: Path, file: str) -> None:
     partial.replace(blob)
 
 
-def _transfer(url: str, partial: Path, size: int, file: str) -> None:
+def _transfer(url: str, partial: Path, size: int, file: str, told: Told) -> None:
     """Append what is missing; connections that break are taken up while they bring something."""
     from huggingface_hub.errors import HTTPError
     from huggingface_hub.file_download import http_get
@@ -191,12 +196,25 @@ def _transfer(url: str, partial: Path, size: int, file: str) -> None:
     headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
     while (before := _size(partial)) < size:
         try:
-            with partial.open("ab") as out:
+            with _Partial(partial, lambda done: told(done, size)) as out:
                 http_get(url, out, resume_size=before, headers=headers, expected_size=size,
                          displayed_filename=file)  # fmt: skip
         except HTTPError:
             if _size(partial) <= before:
                 raise
+
+
+class _Partial(io.BufferedWriter):
+    """A file that grows at its end, and tells how far it has come."""
+
+    def __init__(self, path: Path, told: Callable[[int], None]) -> None:
+        super().__init__(io.FileIO(path, "ab"))
+        self._told = told
+
+    def write(self, data: Any) -> int:
+        written = super().write(data)
+        self._told(self.tell())
+        return written
 
 
 def _require_room(folder: Path, missing: int, file: str) -> None:

@@ -9,16 +9,14 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from neuralforge_adapters.base import embedded_base, open_base
-from neuralforge_adapters.base_choice import BaseChoice
-from neuralforge_adapters.bases import EMBEDDED, BaseList, locate
+from neuralforge_adapters.bases import BaseList, locate
 from neuralforge_adapters.home import HOME_VARIABLE, PROFILE_VARIABLE, Home
-from neuralforge_adapters.presets import presets
 from neuralforge_adapters.trainer_files import is_running
+from neuralforge_server.base_rows import base_rows
 from neuralforge_server.cli.common import (
     json_option,
     print_json,
@@ -42,7 +40,7 @@ def command() -> None:
 @json_option
 def list_(home: Home, as_json: bool) -> None:
     """The embedded base, those that were pulled, and those that one command pulls."""
-    rows = _rows(home)
+    rows = base_rows(home)
     if as_json:
         print_json(rows)
         return
@@ -143,36 +141,6 @@ def evaluate(arguments: tuple[str, ...]) -> None:
     require_packages()
     module = "neuralforge_trainer.evaluate.bases"
     sys.exit(subprocess.call([sys.executable, "-P", "-m", module, *arguments]))
-
-
-def _rows(home: Home) -> list[dict[str, Any]]:
-    """One row a base: the embedded one, the pulled ones, the presets that were not pulled."""
-    used, awaited = open_base(None, home).path, BaseChoice(home).read().awaited
-
-    def row(name: str, path: Path | None, state: str, **more: Any) -> dict[str, Any]:
-        if path is not None and path == used:
-            state = "in use"
-        elif path is not None and awaited is not None and awaited.path == str(path):
-            state = f"refused: {awaited.refused}" if awaited.refused else "awaited"
-        elif path is not None and not path.is_file():
-            state = "its file is gone"
-        return {"name": name, "state": state, "path": path, **more}
-
-    own = embedded_base()
-    rows = [row(EMBEDDED, own, "embedded", bytes=own.stat().st_size, licence="", source="package")]
-    known = presets()
-    for base in BaseList(home).all():
-        licence = known[base.name].licence if base.name in known else ""
-        rows.append(row(base.name, Path(base.path), "pulled", bytes=base.bytes, licence=licence,
-                        source=base.repository))  # fmt: skip
-    if used not in {r["path"] for r in rows}:
-        rows.append(row(used.stem, used, "", bytes=used.stat().st_size, licence="", source="file"))
-    here = {r["name"] for r in rows}
-    return rows + [
-        row(p.name, None, "to be pulled", bytes=p.shape.file_bytes, licence=p.licence,
-            source=p.repository)
-        for p in known.values() if p.name not in here
-    ]  # fmt: skip
 
 
 def _train(base: Path, home: Home, wait: bool) -> str:

@@ -14,7 +14,7 @@ import asyncio
 from typing import Any
 
 from neuralforge_server.app import App
-from neuralforge_server.commands import adapters, learning, log, status
+from neuralforge_server.commands import adapters, bases, learning, log, stacks, status
 from neuralforge_server.commands.shared import Handler
 from neuralforge_server.errors import CommandError
 
@@ -29,6 +29,14 @@ COMMANDS: dict[str, Handler] = {
     "neuralforge.adapter.swap": adapters.swap,
     "neuralforge.adapter.scale": adapters.scale,
     "neuralforge.adapter.rollback": adapters.rollback,
+    "neuralforge.adapter.export": adapters.export,
+    "neuralforge.stack.list": stacks.list_stacks,
+    "neuralforge.stack.save": stacks.save,
+    "neuralforge.stack.use": stacks.use,
+    "neuralforge.stack.remove": stacks.remove,
+    "neuralforge.base.list": bases.list_bases,
+    "neuralforge.base.pull": bases.pull,
+    "neuralforge.base.use": bases.use,
     "neuralforge.train.now": learning.train_now,
     "neuralforge.train.pause": learning.order(
         "pause", "let the trainer wait, also one that starts later."

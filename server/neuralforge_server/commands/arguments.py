@@ -39,6 +39,14 @@ def number(arguments: list[Any], at: int, name: str, default: float | None = Non
     return float(given)
 
 
+def flag(arguments: list[Any], at: int, name: str) -> bool:
+    """True or false; false where it is not given."""
+    given = value(arguments, at, name)
+    if not (given is None or isinstance(given, bool)):
+        raise CommandError(f"argument {at + 1} ({name}) must be true or false")
+    return bool(given)
+
+
 def is_number(given: Any) -> TypeGuard[int | float]:
     """Whether it is a number that anything here can be."""
     return isinstance(given, int | float) and not isinstance(given, bool) and abs(given) < 1e9

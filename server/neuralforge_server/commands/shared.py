@@ -7,6 +7,7 @@ from typing import Any
 
 from neuralforge_server.app import App
 from neuralforge_server.errors import CommandError
+from neuralforge_server.pickers import Shelf
 from neuralforge_server.session_writer import SessionWriter
 
 Handler = Callable[[App, list[Any]], Awaitable[Any]]
@@ -28,3 +29,9 @@ def stack_in_force(app: App) -> dict[str, Any]:
     """The stack as this server serves it."""
     stack = app.host.engine.stack
     return {"stack": stack.describe(), "digest": stack.digest}
+
+
+def shelf(app: App) -> Shelf:
+    """What there is to choose from, seen from this server's base."""
+    engine = app.host.engine
+    return Shelf(app.host.home, engine.options.base, engine.stack)
