@@ -13,7 +13,6 @@ from neuralforge_trainer.errors import CorpusError, PretrainConfigError
 from neuralforge_trainer.pretrain.archives import read_files
 from neuralforge_trainer.pretrain.clean import Document, clean
 from neuralforge_trainer.pretrain.config import config_path, load_config
-from neuralforge_trainer.pretrain.dedup import NearDuplicates
 from neuralforge_trainer.pretrain.licences import read_expression, read_licence
 from neuralforge_trainer.pretrain.manifest import (
     Entry,
@@ -24,7 +23,8 @@ from neuralforge_trainer.pretrain.manifest import (
 )
 from neuralforge_trainer.pretrain.middles import draw_middle
 from neuralforge_trainer.pretrain.schedule import branch, whole_run
-from neuralforge_trainer.pretrain.syntax import Tree
+from neuralforge_trainer.samples.near import NearDuplicates
+from neuralforge_trainer.samples.syntax import Tree
 
 PYTHON = frozenset(["python"])
 FUNCTION = '''def area(width, height):

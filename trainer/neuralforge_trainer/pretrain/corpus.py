@@ -22,7 +22,6 @@ from neuralforge_trainer.errors import CorpusError
 from neuralforge_trainer.pretrain.archives import read_files
 from neuralforge_trainer.pretrain.clean import Document, clean, digest
 from neuralforge_trainer.pretrain.config import RunConfig
-from neuralforge_trainer.pretrain.dedup import NearDuplicates
 from neuralforge_trainer.pretrain.fetch import Package, downloaded, packages_of
 from neuralforge_trainer.pretrain.heldout import Decontamination
 from neuralforge_trainer.pretrain.licences import Licence, read_expression, read_licence
@@ -33,6 +32,7 @@ from neuralforge_trainer.pretrain.manifest import (
     read_manifest,
     write_manifest,
 )
+from neuralforge_trainer.samples.near import NearDuplicates
 
 _OWN_LICENCE = Licence("your own", True)
 _NO_LICENCE = Licence("no copyright file", False)

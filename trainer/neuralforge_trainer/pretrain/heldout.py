@@ -12,7 +12,7 @@ from pathlib import Path
 from neuralforge_adapters.handwritten import is_own_path
 from neuralforge_trainer.pretrain.clean import digest
 from neuralforge_trainer.pretrain.config import CorpusConfig
-from neuralforge_trainer.pretrain.dedup import NearDuplicates
+from neuralforge_trainer.samples.near import NearDuplicates
 from neuralforge_trainer.samples.repository import Repository, open_repository
 
 _SNAPSHOTS = 4

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 
-from neuralforge_trainer.pretrain.syntax import Tree
+from neuralforge_trainer.samples.syntax import Tree
 
 _KINDS = {
     "rest": 0.34,

@@ -16,8 +16,8 @@ from neuralforge_adapters.fim import FimTokens, heal, layout
 from neuralforge_trainer.pretrain.clean import Document
 from neuralforge_trainer.pretrain.config import PackConfig
 from neuralforge_trainer.pretrain.middles import draw_middle
-from neuralforge_trainer.pretrain.syntax import Tree
 from neuralforge_trainer.pretrain.tokenizer import Tokenizer
+from neuralforge_trainer.samples.syntax import Tree
 
 _HEALED = 0.85
 """Share of the cuts that are healed as the engine does; the others stay where they are."""
@@ -31,6 +31,8 @@ _LEAST_PREFIX = 16
 _OVERLAP = 1.5
 """Tokens of a document's rows for each of its own, as measured."""
 
+_GRAMMARS = {"typescript": "typescriptreact"}
+"""A corpus counts .tsx files as TypeScript."""
 _HEAD = re.compile(r"\A(?:[ \t]*(?:#|//|/?\*|--)[^\n]*\n|[ \t]*\n)+")
 
 Row = tuple[int, list[int]]
@@ -52,7 +54,8 @@ class RowMaker:
         self, document: Document, neighbour: Document | None, random_source: random.Random
     ) -> Iterator[Row]:
         """Rows over the whole of `document`, each with its length."""
-        text, tree = document.text, Tree(document.text, document.language)
+        text = document.text
+        tree = Tree(text, _GRAMMARS.get(document.language, document.language))
         position = _body(text) if random_source.random() < _SKIP_HEAD else 0
         while position < len(text) - 1:
             length = self._length(random_source)

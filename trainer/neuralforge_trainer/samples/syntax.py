@@ -5,12 +5,11 @@ Invariant: a span is a named node of tree-sitter's tree, in characters. Knows no
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from neuralforge_adapters.grammar import parser
 
 Span = tuple[int, int]
-
-_WITH_JSX = {"typescript": "typescriptreact"}
-"""A corpus counts .tsx files as TypeScript."""
 
 
 class Tree:
@@ -20,7 +19,7 @@ class Tree:
         self._text = text
         self._ascii = text.isascii()
         self._bytes = text.encode("utf-8", "replace")
-        known = parser(_WITH_JSX.get(language, language))
+        known = parser(language)
         self._root = known.parse(self._bytes).root_node if known else None
 
     def node_at(self, position: int, least: int, most: int) -> Span | None:
@@ -28,15 +27,26 @@ class Tree:
 
         None where that one is longer than `most`, or there is no tree.
         """
+        fitting = (span for span in self.nodes_at(position) if span[1] - span[0] >= least)
+        span = next(fitting, None)
+        return None if span is None or span[1] - span[0] > most else span
+
+    def nodes_at(self, position: int) -> Iterator[Span]:
+        """The named nodes around `position`, the smallest first; each span once."""
         if self._root is None:
-            return None
-        offset = self._offset(position)
+            return
+        offset, last = self._offset(position), None
         node = self._root.named_descendant_for_byte_range(offset, offset + 1)
-        while node is not None and node.end_byte - node.start_byte < least:
-            node = node.parent
-        if node is None or node.end_byte - node.start_byte > most:
-            return None
-        return self._position(node.start_byte), self._position(node.end_byte)
+        while node is not None:
+            span = self._position(node.start_byte), self._position(node.end_byte)
+            if span != last:
+                yield span
+            node, last = node.parent, span
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether the text does not follow its language's grammar; no tree, no errors."""
+        return self._root is not None and self._root.has_error
 
     def _offset(self, position: int) -> int:
         return position if self._ascii else len(self._text[:position].encode("utf-8", "replace"))
