@@ -1,11 +1,14 @@
-"""The replay buffer: uniform, bounded, forgetful on request, the same however it was filled."""
+"""The replay buffer: even, bounded, forgetful on request, the same however it was filled."""
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import sqlite3
 import tempfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 
 from neuralforge_trainer.errors import ReplayError
 from neuralforge_trainer.learn.replay import ReplayBuffer
+from neuralforge_trainer.learn.reservoir import Reservoir
 from neuralforge_trainer.samples.sample import Sample
 
 
@@ -60,34 +64,177 @@ def test_filled_at_once_or_in_parts_over_months_it_is_the_same(
             assert buffer.seen == sum(parts)
 
 
-def test_every_sample_is_equally_likely_to_be_held(tmp_path: Path) -> None:
+def test_every_sample_of_a_stratum_is_equally_likely_to_be_held() -> None:
+    """Here of two strata, of which the larger comes in two halves with the smaller between."""
     counts = [0] * 40
-    runs, capacity = 150, 10
+    runs = 1000
     for seed in range(runs):
-        with ReplayBuffer(tmp_path / f"{seed}.db", capacity, seed) as buffer:
-            buffer.add(_samples(40))
-            for number in _held(buffer):
-                counts[number] += 1
-    _assert_uniform(counts, runs * capacity / 40, share=capacity / 40)
+        reservoir, source = Reservoir[str](20), random.Random(seed)
+        held = set()
+        for number in (*range(20), *range(100, 110), *range(20, 40)):
+            name = "small" if number >= 100 else "large"
+            held.add(number)
+            held -= set(reservoir.offer(name, source.random(), number))
+        assert held >= set(range(100, 110))
+        assert len(held) == 20
+        for number in held - set(range(100, 110)):
+            counts[number] += 1
+    _assert_uniform(counts, runs * 10 / 40, share=10 / 40)
 
 
-def test_after_a_purge_what_comes_later_is_as_likely_as_what_stayed(tmp_path: Path) -> None:
-    """Random pairing: without it the newcomers would fill all the gaps."""
-    counts = [0] * 40
-    runs, total = 150, 0
+def test_after_a_purge_what_comes_later_is_as_likely_as_what_stayed() -> None:
+    """Without thresholds the newcomers would fill all the gaps."""
+    counts = [0] * 200
+    runs, total = 500, 0
     for seed in range(runs):
-        with ReplayBuffer(tmp_path / f"{seed}.db", 10, seed) as buffer:
-            buffer.add(_samples(20))
-            buffer.add(_samples(20, "gone", 100))
-            buffer.purge("gone")
-            buffer.add(_samples(20, start=20))
-            held = _held(buffer)
-        assert max(held) < 40
+        reservoir, source = Reservoir[str](80), random.Random(seed)
+        for number in range(100):
+            list(reservoir.offer("kept", source.random(), number))
+            list(reservoir.offer("gone", source.random(), 1000 + number))
+        del reservoir.strata["gone"]
+        assert len(reservoir) == 40
+        for number in range(100, 200):
+            list(reservoir.offer("kept", source.random(), number))
+        held = [number for _, number in reservoir.strata["kept"].held]
         total += len(held)
         for number in held:
             counts[number] += 1
-    assert total == runs * 10  # twenty went, twenty came: all gaps are paired
-    _assert_uniform(counts, total / 40, share=0.25)
+    assert 0.9 * runs * 80 < total <= runs * 80  # a hundred went, a hundred came: gaps are filled
+    _assert_uniform(counts, total / 200, share=total / runs / 200)
+
+
+def test_a_purge_makes_room_that_later_samples_fill(tmp_path: Path) -> None:
+    with ReplayBuffer(tmp_path / "r.db", 80) as buffer:
+        buffer.add(_samples(100))
+        buffer.add(_samples(100, "gone", 1000))
+        assert buffer.purge("gone") == 40
+        before = set(_held(buffer))
+        buffer.add(_samples(100, start=100))
+        assert before.isdisjoint(range(1000, 1100))
+        assert 60 <= len(buffer) <= 80
+        assert any(100 <= number < 200 for number in _held(buffer))
+
+
+_offers = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b"]),
+        st.sampled_from(["python", "c"]),
+        st.integers(0, 3),
+        st.integers(1, 12),
+    ),
+    min_size=1,
+    max_size=10,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(capacity=st.integers(1, 30), offers=_offers, seed=st.integers(0, 9))
+def test_strata_share_the_buffer_evenly_and_small_ones_are_whole(
+    capacity: int, offers: list[tuple[str, str, int, int]], seed: int
+) -> None:
+    offered: dict[tuple[str, str, str], int] = {}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ReplayBuffer(Path(folder) / "r.db", capacity, seed) as buffer,
+    ):
+        for repository, language, month, count in offers:
+            time = month * 31 * 86_400.0
+            made = [replace(s, language=language, time=time) for s in _samples(count, repository)]
+            buffer.add(made)
+            place = (repository, language, f"1970-0{month + 1}")
+            offered[place] = offered.get(place, 0) + count
+        shares = buffer.shares()
+        assert len(buffer) == min(capacity, sum(offered.values()))
+    assert shares.keys() == offered.keys()
+    cut = [held for place, held in shares.items() if held < offered[place]]
+    assert all(held >= max(shares.values()) - 1 for held in cut)
+    assert sum(shares.values()) == min(capacity, sum(offered.values()))
+
+
+@pytest.mark.parametrize("filled", [False, True], ids=["empty", "filled"])
+def test_a_buffer_of_the_first_schema_is_carried_over(tmp_path: Path, filled: bool) -> None:
+    path = tmp_path / "r.db"
+    _first_schema(path, 60 if filled else 0, capacity=30)
+    with ReplayBuffer(path, 30) as buffer, ReplayBuffer(tmp_path / "new.db", 30) as fresh:
+        before = _held(buffer)
+        assert before == (list(range(0, 60, 2)) if filled else [])
+        assert buffer.seen == (60 if filled else 0)
+        buffer.add(_samples(40, start=60))
+        held = _held(buffer)
+        assert len(held) <= 30
+        assert set(held) <= {*before, *range(60, 100)}
+        if filled:  # of forty newcomers of the same month as many as of forty older ones
+            assert 2 <= len(set(held) - set(before)) <= 25
+        fresh.add(_samples(1))
+    assert _schema(path) == _schema(tmp_path / "new.db")
+
+
+def test_a_step_that_fails_leaves_the_buffer_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "r.db"
+    _first_schema(path, 20, capacity=30)
+    with sqlite3.connect(path) as connection:
+        connection.execute("update samples set sample = 'no json' where slot = 7")
+    before = _schema(path)
+    with pytest.raises(ReplayError, match="Expecting value"):
+        ReplayBuffer(path)
+    assert _schema(path) == before
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("select count(*) from samples").fetchone() == (10,)
+
+
+def _first_schema(path: Path, offered: int, capacity: int) -> None:
+    """A buffer as the first release wrote it, which took every second of `offered` samples."""
+    with sqlite3.connect(path, isolation_level=None) as connection:
+        connection.executescript(
+            """
+            CREATE TABLE "samples" ("slot" INTEGER PRIMARY KEY, "repository" TEXT, "added" FLOAT,
+                                    "sample" TEXT);
+            CREATE TABLE "repositories" ("name" TEXT PRIMARY KEY, "seen" INTEGER);
+            CREATE TABLE "state" ("id" INTEGER PRIMARY KEY, "content" TEXT);
+            """
+        )
+        if not offered:
+            return
+        state = {"random": random.Random(5).getstate(), "gaps": 0, "skips": 0}
+        connection.execute("insert into state values (0, ?)", [json.dumps(state)])
+        connection.execute("insert into repositories values ('r', ?)", [offered])
+        connection.executemany(
+            "insert into samples values (?, 'r', 0.0, ?)",
+            [(slot, s.to_json()) for slot, s in enumerate(_samples(offered)[::2])],
+        )
+        assert connection.execute("select count(*) from samples").fetchone()[0] <= capacity
+
+
+def _schema(path: Path) -> list[str]:
+    query = "select sql from sqlite_master where sql is not null order by name"
+    connection = sqlite3.connect(path)
+    found = [row[0].replace('"', "") for row in connection.execute(query)]
+    connection.close()
+    return found
+
+
+def test_what_was_said_of_a_sample_goes_with_it_and_with_its_base(tmp_path: Path) -> None:
+    with ReplayBuffer(tmp_path / "r.db", 50) as buffer:
+        buffer.add(_samples(5))
+        buffer.add(_samples(5, "gone", 100))
+        said = {held.identifier: held.sample.middle.encode() for held in buffer.draw_held(10)}
+        buffer.teach("base", {**said, 99: b"of no sample"})
+        assert buffer.teachings("base") == said
+        buffer.purge("gone")
+        left = {held.identifier for held in buffer.draw_held(10)}
+        assert buffer.teachings("base") == {i: said[i] for i in left}
+        assert len(left) == 5
+        assert buffer.teachings("another") == {}
+        buffer.teach("another", {})
+        assert buffer.teachings("base") == {}
+
+
+def test_a_smaller_capacity_is_kept_to_at_the_next_addition(tmp_path: Path) -> None:
+    with ReplayBuffer(tmp_path / "r.db", 50) as buffer:
+        buffer.add(_samples(50))
+    with ReplayBuffer(tmp_path / "r.db", 8) as buffer:
+        buffer.add([])
+        assert len(buffer) == 8
 
 
 @settings(max_examples=25, deadline=None)

@@ -1,12 +1,11 @@
-"""The replay buffer: a uniform sample of everything ever learnt, in one SQLite file.
+"""The replay buffer: a stratified sample of everything ever learnt, in one SQLite file.
 
-Additions follow Vitter's algorithm R (1985), with the random state kept in the file, so that a
-buffer filled over months is the same as one filled at once. After a purge, later additions make
-up for the gaps by random pairing (Gemulla, Lehner and Haas 2006, «A dip in the reservoir»).
+Strata are repository, language and month of writing; `reservoir` says what is kept of each. The
+random state is kept in the file, so that a buffer filled over months is the same as one filled
+at once. Beside a sample may stand what the adapter said of it (`distill`), for one base.
 
-Invariant: at most `capacity` samples; each sample of the current population (added, not purged)
-is equally likely to be held. Only the served window of a sample is kept, never the whole file.
-Knows no model and no tokens.
+Invariant: at most `capacity` samples; each sample of a stratum is equally likely to be held. Only
+the served window of a sample is kept, never the whole file. Knows no model and no tokens.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ import os
 import random
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,8 @@ import sqlite_utils
 from neuralforge_adapters.fim import Window
 from neuralforge_adapters.home import private_dir
 from neuralforge_trainer.errors import ReplayError
+from neuralforge_trainer.learn.replay_schema import month_of, upgrade
+from neuralforge_trainer.learn.reservoir import Reservoir, Stratum
 from neuralforge_trainer.samples.sample import Sample
 
 DEFAULT_CAPACITY = 1000
@@ -34,6 +35,27 @@ DEFAULT_CAPACITY = 1000
 
 _WINDOW = Window()
 _BUSY_SECONDS = 10.0
+
+_MATCHED = "(:repository is null or repository = :repository)"
+_PURGE = f"""
+    delete from held where (:before is null or added < :before)
+    and stratum in (select id from strata where {_MATCHED})
+"""  # noqa: S608 - put together from this module's constants
+_PURGE_STRATA = f"""
+    delete from strata where id not in (select stratum from held)
+    and (id in (select value from json_each(:emptied)) or (:before is null and {_MATCHED}))
+"""  # noqa: S608
+
+Place = tuple[str, str, str]
+"""A stratum: repository, language, month."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A sample in the buffer; its identifier is never given to another one."""
+
+    identifier: int
+    sample: Sample
 
 
 class ReplayBuffer:
@@ -52,8 +74,10 @@ class ReplayBuffer:
         with self._explained():
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             self._connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
-            self._database = sqlite_utils.Database(self._connection)
-            self._create()
+            self._database = sqlite_utils.Database(self._connection, execute_plugins=False)
+            for pragma in ("journal_mode = wal", "secure_delete = on", "foreign_keys = on"):
+                self._connection.execute(f"pragma {pragma}")
+            upgrade(self._database)
 
     def __enter__(self) -> ReplayBuffer:
         return self
@@ -63,128 +87,135 @@ class ReplayBuffer:
 
     def __len__(self) -> int:
         with self._explained():
-            return int(self._database["samples"].count)
+            return int(self._database["held"].count)
 
     @property
     def seen(self) -> int:
-        """How many samples the current population has."""
+        """How many samples the present strata were offered, without those purged."""
         with self._explained():
-            return sum(row["seen"] for row in self._database["repositories"].rows)
+            return sum(row["seen"] for row in self._database["strata"].rows)
+
+    def shares(self) -> dict[Place, int]:
+        """How many samples are held of each stratum."""
+        with self._explained():
+            rows = self._connection.execute(
+                "select repository, language, month, count(held.id) from strata "
+                "left join held on held.stratum = strata.id group by strata.id"
+            )
+            return {(row[0], row[1], row[2]): row[3] for row in rows}
 
     def add(self, samples: Sequence[Sample], now: float | None = None) -> None:
         """Offer samples to the reservoir, in order; `now` in Unix seconds."""
         added = time.time() if now is None else now
         with self._transaction() as state:
             source = _random(state["random"])
-            total = sum(row["seen"] for row in self._database["repositories"].rows)
-            held = self._database["samples"].count
+            reservoir = self._load()
+            taken: dict[int, Sample] = {}
+            gone = set(reservoir.shrink())
             for sample in samples:
-                self._count(sample.repository)
-                total += 1
-                slot = _slot(state, source, total, held, self._capacity)
-                if slot is not None:
-                    self._put(slot, sample, added)
-                    held = max(held, slot + 1)
+                identifier, state["next"] = state["next"], state["next"] + 1
+                taken[identifier] = sample
+                gone.update(reservoir.offer(_place(sample), source.random(), identifier))
             state["random"] = source.getstate()
+            self._store(reservoir, {i: s for i, s in taken.items() if i not in gone}, added)
+            self._drop(gone - taken.keys())
 
     def draw(self, count: int) -> list[Sample]:
         """`count` samples without replacement, all of them where there are fewer.
 
         The same ones until something is added: a run that was killed draws them again.
         """
+        return [held.sample for held in self.draw_held(count)]
+
+    def draw_held(self, count: int) -> list[Held]:
+        """As `draw`, with identifiers."""
         with self._transaction() as state:
-            texts = {row["slot"]: row["sample"] for row in self._database["samples"].rows}
-            slots = _random(state["random"]).sample(sorted(texts), min(count, len(texts)))
-        return [Sample.from_json(texts[slot]) for slot in slots]
+            texts = {row["id"]: row["sample"] for row in self._database["held"].rows}
+            drawn = _random(state["random"]).sample(sorted(texts), min(count, len(texts)))
+        return [Held(identifier, Sample.from_json(texts[identifier])) for identifier in drawn]
 
     def purge(self, repository: str | None = None, before: float | None = None) -> int:
         """Forget what came from `repository`, or was added before that time (Unix seconds), or all.
 
-        Returns how many samples went. Both given: what matches both.
+        Returns how many samples went. Both given: what matches both. Times are known of held
+        samples only, so a stratum that loses some of them is taken to have been offered fewer in
+        proportion; one that loses all is forgotten with its threshold.
         """
-        keep = [
-            row
-            for row in self._all()
-            if (repository is not None and row["repository"] != repository)
-            or (before is not None and row["added"] >= before)
-        ]
-        with self._transaction() as state:
-            held = self._database["samples"].count
-            self._forget_counts(state, repository, before, held - len(keep))
-            self._database["samples"].delete_where()
-            self._database["samples"].insert_all(
-                {**row, "slot": slot} for slot, row in enumerate(keep)
-            )
+        matched = {"repository": repository, "before": before}
+        with self._transaction():
+            old = self._counts()
+            self._connection.execute(_PURGE, matched)
+            left = self._counts()
+            for stratum, count in old.items():
+                self._connection.execute(
+                    "update strata set seen = round(seen * ? / ?) where id = ?",
+                    [float(left.get(stratum, 0)), count, stratum],
+                )
+            emptied = json.dumps(sorted(old.keys() - left.keys()))
+            self._connection.execute(_PURGE_STRATA, {**matched, "emptied": emptied})
         with self._explained():
             self._connection.execute("VACUUM")  # what was purged must not linger in free pages
-        return int(held - len(keep))
+        return sum(old.values()) - sum(left.values())
 
     def expire(self, days: float) -> int:
         """Forget what was added more than so many days ago; returns how many samples went."""
         return self.purge(before=time.time() - days * 86_400)
 
-    def _forget_counts(
-        self, state: dict[str, Any], repository: str | None, before: float | None, gone: int
-    ) -> None:
-        """Take the purged part out of the population, and note the gaps that it leaves."""
-        counts = {row["name"]: row["seen"] for row in self._database["repositories"].rows}
-        if before is not None:
-            # times of adding are known of held samples only: the population shrinks in proportion
-            held = max(1, self._database["samples"].count)
-            lost = round(sum(counts.values()) * gone / held)
-            self._scale_counts(counts, lost)
-        else:
-            lost = sum(n for name, n in counts.items() if repository in (None, name))
-            self._database["repositories"].delete_where(
-                "name = ? or ? is null", [repository, repository]
+    def teach(self, base: str, teachings: Mapping[int, bytes]) -> None:
+        """Keep what the adapter for `base` (a digest) said of held samples; other bases' goes."""
+        with self._transaction():
+            self._connection.execute("delete from teachings where base <> ?", [base])
+            self._connection.executemany(
+                "insert or replace into teachings select ?, ?, ? "
+                "where exists (select 1 from held where id = ?)",
+                [(number, base, content, number) for number, content in teachings.items()],
             )
-        state["gaps"] += gone
-        state["skips"] += max(0, lost - gone)
-        if not self.seen:
-            state["gaps"] = state["skips"] = 0
 
-    def _scale_counts(self, counts: dict[str, int], lost: int) -> None:
-        total = max(1, sum(counts.values()))
-        left = {name: n - round(lost * n / total) for name, n in counts.items()}
-        self._database["repositories"].insert_all(
-            ({"name": name, "seen": max(0, n)} for name, n in left.items()), replace=True
-        )
-
-    def _put(self, slot: int, sample: Sample, added: float) -> None:
-        prefix, suffix = _WINDOW.cut_text(sample.prefix, sample.suffix)
-        shown = replace(sample, prefix=prefix, suffix=suffix)
-        self._database["samples"].insert(
-            {
-                "slot": slot,
-                "repository": sample.repository,
-                "added": added,
-                "sample": shown.to_json(),
-            },
-            replace=True,
-        )
-
-    def _count(self, repository: str) -> None:
-        self._connection.execute(
-            "insert into repositories (name, seen) values (?, 1) "
-            "on conflict (name) do update set seen = seen + 1",
-            [repository],
-        )
-
-    def _all(self) -> list[dict[str, Any]]:
+    def teachings(self, base: str) -> dict[int, bytes]:
+        """What `teach` kept for `base`, by identifier."""
         with self._explained():
-            return list(self._database["samples"].rows_where(order_by="slot"))
+            rows = self._connection.execute(
+                "select held, content from teachings where base = ?", [base]
+            )
+            return dict(rows.fetchall())
 
-    def _create(self) -> None:
-        self._connection.execute("pragma journal_mode = wal")
-        self._connection.execute("pragma secure_delete = on")
-        table = self._database.table
-        table("samples").create(
-            {"slot": int, "repository": str, "added": float, "sample": str},
-            pk="slot",
-            if_not_exists=True,
-        )
-        table("repositories").create({"name": str, "seen": int}, pk="name", if_not_exists=True)
-        table("state").create({"id": int, "content": str}, pk="id", if_not_exists=True)
+    def _load(self) -> Reservoir[Place]:
+        names, strata = {}, {}
+        for row in self._database["strata"].rows:
+            names[row["id"]] = (row["repository"], row["language"], row["month"])
+            strata[names[row["id"]]] = Stratum(row["seen"], row["threshold"])
+        for stratum, key, identifier in self._connection.execute(
+            "select stratum, key, id from held order by key, id"
+        ):
+            strata[names[stratum]].held.append((key, identifier))
+        return Reservoir(self._capacity, strata)
+
+    def _store(
+        self, reservoir: Reservoir[Place], taken: Mapping[int, Sample], added: float
+    ) -> None:
+        for place, stratum in reservoir.strata.items():
+            (number,) = self._connection.execute(
+                "insert into strata (repository, language, month, seen, threshold) "
+                "values (?, ?, ?, ?, ?) on conflict do update "
+                "set seen = excluded.seen, threshold = excluded.threshold returning id",
+                [*place, stratum.seen, stratum.threshold],
+            ).fetchone()
+            self._connection.executemany(
+                "insert into held values (?, ?, ?, ?, ?)",
+                [
+                    (identifier, number, key, added, _shown(taken[identifier]))
+                    for key, identifier in stratum.held
+                    if identifier in taken
+                ],
+            )
+
+    def _drop(self, identifiers: Iterable[int]) -> None:
+        self._connection.executemany("delete from held where id = ?", [(i,) for i in identifiers])
+
+    def _counts(self) -> dict[int, int]:
+        """Held samples of each stratum that has any."""
+        query = "select stratum, count(*) from held group by stratum"
+        return dict(self._connection.execute(query).fetchall())
 
     @contextmanager
     def _transaction(self) -> Iterator[dict[str, Any]]:
@@ -192,7 +223,7 @@ class ReplayBuffer:
         with self._explained(), self._connection:
             self._connection.execute("begin immediate")
             rows = list(self._database["state"].rows)
-            fresh = {"random": random.Random(self._seed).getstate(), "gaps": 0, "skips": 0}
+            fresh = {"random": random.Random(self._seed).getstate(), "next": 1}
             state = json.loads(rows[0]["content"]) if rows else fresh
             yield state
             self._database["state"].insert({"id": 0, "content": json.dumps(state)}, replace=True)
@@ -201,25 +232,20 @@ class ReplayBuffer:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, ValueError) as error:  # the last: no JSON where it must be
             raise ReplayError(
                 f"the replay buffer {self._path} cannot be used: {error}; free some room and make "
                 "it writable, or remove the file to begin an empty buffer"
             ) from error
 
 
-def _slot(
-    state: dict[str, Any], source: random.Random, total: int, held: int, capacity: int
-) -> int | None:
-    """Where a new sample goes, `total` counting it; None where it is not taken."""
-    if gaps := state["gaps"] + state["skips"]:
-        taken = source.randrange(gaps) < state["gaps"]
-        state["gaps" if taken else "skips"] -= 1
-        return held if taken else None
-    if held < capacity:
-        return held
-    drawn = source.randrange(total)
-    return drawn if drawn < capacity else None
+def _place(sample: Sample) -> Place:
+    return sample.repository, sample.language, month_of(sample.time)
+
+
+def _shown(sample: Sample) -> str:
+    prefix, suffix = _WINDOW.cut_text(sample.prefix, sample.suffix)
+    return replace(sample, prefix=prefix, suffix=suffix).to_json()
 
 
 def _random(state: Sequence[Any]) -> random.Random:
