@@ -8,15 +8,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from neuralforge_adapters.fim import Window
 from neuralforge_adapters.language import language_of
 from neuralforge_server.session.rows import TrainingEvent
 from neuralforge_trainer.errors import SampleFormatError
+from neuralforge_trainer.samples import middles
 from neuralforge_trainer.samples.dedup import unique
 from neuralforge_trainer.samples.fim import samples_of
 from neuralforge_trainer.samples.git import CommitChange, FileChange
 from neuralforge_trainer.samples.lines import line_spans, split_lines, visible
 from neuralforge_trainer.samples.sample import Sample
 from neuralforge_trainer.samples.session import samples_of_events
+from neuralforge_trainer.samples.syntax import Tree
+
+METHODS = """\
+    def {name}(self, weight, height):
+        if weight > self.weight:
+            self.weight = max(weight, self.limit)
+            return [self.weight, height * {number}]
+        for part in self.parts:
+            part.{name}(weight - {number}, height)
+        return None
+"""
+CODE = "".join(METHODS.format(name=f"load_{n}", number=n) for n in range(6))
+CODE = f"class Crane:\n{CODE}"
 
 SAMPLE = Sample("a = ", "1 + 2", "\n", "python", "a.py", "repo", 7.5, "git", "c0ffee")
 
@@ -38,23 +53,79 @@ def test_a_middle_starts_on_an_added_line_and_stays_in_its_range(
     first = data.draw(st.integers(0, len(spans) - 1))
     last = data.draw(st.integers(first, len(spans) - 1))
     for sample in samples_of(change_of(text, (first, last)), "repo", seed):
-        assert sample.prefix + sample.middle + sample.suffix == text
+        assert sample.prefix + sample.middle + sample.suffix == text  # it is within the window
         start, end = len(sample.prefix), len(sample.prefix) + len(sample.middle)
         assert spans[first][0] <= start
         assert end <= spans[last][1]
         assert visible(sample.middle) >= 3
-        assert len(split_lines(sample.middle)) <= 3
         assert sample.middle == sample.middle.rstrip()
 
 
-def test_every_kind_of_middle_occurs() -> None:
-    text = "".join(f"    value_{number} = compute({number})\n" for number in range(24))
-    drawn = samples_of(change_of(text, (0, 23)), "repo", seed=0)
-    assert len(drawn) == 24
-    lines = [len(split_lines(sample.middle)) for sample in drawn]
-    assert set(lines) == {1, 2, 3}
-    left = {sample.prefix.rpartition("\n")[2] for sample in drawn}
-    assert {"", "    "} < left  # before and after the indentation, and inside of the line
+def drawn_only(kind: str, monkeypatch: pytest.MonkeyPatch) -> list[Sample]:
+    """Samples of `CODE` with middles of one kind."""
+    only = {name: float(name == kind) for name in middles.SHARES}
+    monkeypatch.setattr(middles, "SHARES", only)
+    change = change_of(CODE, (0, CODE.count("\n") - 1))
+    return samples_of(change, "repo", seed=0, per_file=999, per_commit=999)
+
+
+def ends_its_line(sample: Sample) -> bool:
+    return sample.suffix[:1] in ("", "\n")
+
+
+def test_the_rest_of_a_line_starts_anywhere_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = drawn_only("rest", monkeypatch)
+    assert all(ends_its_line(s) and "\n" not in s.middle for s in drawn)
+    assert len({len(s.prefix.rpartition("\n")[2]) for s in drawn}) > 20
+
+
+def test_a_whole_line_and_a_block_start_around_the_indentation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for kind, lines in (("line", {1}), ("block", {1, 2, 3})):
+        drawn = drawn_only(kind, monkeypatch)
+        assert {len(split_lines(s.middle)) for s in drawn} == lines
+        left = [s.prefix.rpartition("\n")[2] for s in drawn]
+        assert {""} < set(left) and not any(part.strip() for part in left)
+        assert all(map(ends_its_line, drawn))
+
+
+def test_characters_end_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = drawn_only("characters", monkeypatch)
+    assert sum(map(ends_its_line, drawn)) < len(drawn) / 2
+    assert len({len(s.middle) for s in drawn}) > 20
+
+
+def test_a_node_is_whole_and_may_be_a_block_of_many_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no node is the rest of a line, where none starts and ends within what was added."""
+    drawn = drawn_only("node", monkeypatch)
+    nodes = [s for s in drawn if not ends_its_line(s) or "\n" in s.middle]
+    assert len(nodes) > len(drawn) / 4
+    assert max(len(split_lines(s.middle)) for s in nodes) > 3
+    known = {s.middle for s in nodes}
+    assert "(self, weight, height)" in known
+    for sample in nodes:
+        at = CODE.index(sample.prefix) + len(sample.prefix)
+        spans = Tree(CODE, "python").nodes_at(at)
+        assert sample.middle in {CODE[slice(*span)].rstrip() for span in spans}
+
+
+def test_a_language_without_a_grammar_has_no_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(middles, "SHARES", {"node": 1.0})
+    change = CommitChange("c0ffee", 7.0, (FileChange("a.zig", "zig", CODE, ((0, 40),)),))
+    drawn = samples_of(change, "repo", 0)
+    assert drawn and all(ends_its_line(s) for s in drawn)
+
+
+def test_a_sample_holds_the_served_window_and_no_more() -> None:
+    text = "".join(f"    value_{number} = compute({number})\n" for number in range(999))
+    window = Window()
+    for sample in samples_of(change_of(text, (0, 998)), "repo", 0):
+        start = text.index(sample.prefix + sample.middle) + len(sample.prefix)
+        shown = window.cut_text(text[:start], text[start + len(sample.middle) :])
+        assert (sample.prefix, sample.suffix) == shown
+        assert window.cut_text(*shown) == shown  # what is shown is not cut again
+        assert len(sample.prefix) < 2000
 
 
 def test_the_same_seed_gives_the_same_samples_and_another_gives_others() -> None:

@@ -31,9 +31,10 @@ from neuralforge_server.engine.client import EngineClient
 from neuralforge_server.engine.protocol import CompleteRequest, ScoreRequest
 from neuralforge_trainer.errors import NothingToLearnError
 from neuralforge_trainer.evaluate.metrics import bits_per_byte, exact_match
-from neuralforge_trainer.samples.fim import LEAST_VISIBLE, random_cut, text_span
 from neuralforge_trainer.samples.lines import line_spans, visible
+from neuralforge_trainer.samples.middles import random_cut, text_span
 from neuralforge_trainer.samples.repository import Repository, open_repository
+from neuralforge_trainer.samples.written import LEAST_VISIBLE
 
 Task = Literal["rest", "line", "block"]
 TASKS: tuple[Task, ...] = ("rest", "line", "block")

@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from neuralforge_trainer.evaluate.heldout import Item
-from neuralforge_trainer.samples.fim import LEAST_VISIBLE, random_cut, text_span
 from neuralforge_trainer.samples.lines import line_spans, visible
+from neuralforge_trainer.samples.middles import random_cut, text_span
 from neuralforge_trainer.samples.sample import Sample
+from neuralforge_trainer.samples.written import LEAST_VISIBLE
 
 _LEAST_LINES = 40
 _MOST_TURNS = 8

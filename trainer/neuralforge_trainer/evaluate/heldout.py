@@ -11,9 +11,10 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from neuralforge_trainer.samples.fim import LEAST_VISIBLE, random_cut, text_span
 from neuralforge_trainer.samples.git import CommitChange, FileChange
 from neuralforge_trainer.samples.lines import line_spans, split_lines, visible
+from neuralforge_trainer.samples.middles import random_cut, text_span
+from neuralforge_trainer.samples.written import LEAST_VISIBLE
 
 _AT_INDENTATION = 0.2  # of the items ask for the whole line
 

@@ -1,37 +1,59 @@
 """Cuts what a commit added into fill-in-the-middle samples, as text.
 
 Invariant: the first line of a middle is an added line, and so are the others; prefix and suffix
-are the rest of the same file state, whole; the same change and seed give the same samples.
-Knows no tokenizer: special tokens, their order and the window come where samples are tokenised.
+are the served window of the same file state; the same change and seed give the same samples.
+Knows no tokenizer: special tokens and their order come where samples are tokenised.
 """
 
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
+from functools import lru_cache
 
+from neuralforge_adapters.fim import Window
 from neuralforge_trainer.samples.git import CommitChange, FileChange
 from neuralforge_trainer.samples.lines import line_spans, visible
-from neuralforge_trainer.samples.sample import Sample
+from neuralforge_trainer.samples.middles import Place, Span, draw_middle
+from neuralforge_trainer.samples.sample import Sample, Source
+from neuralforge_trainer.samples.syntax import Tree
+from neuralforge_trainer.samples.written import LEAST_VISIBLE
 
-LEAST_VISIBLE = 3  # characters; a shorter middle teaches punctuation
-_BLOCK_LINES = 3  # added lines in one middle at most (Giagnorio et al., TOSEM 2025)
-_SHARES = {"rest": 0.6, "line": 0.2, "block": 0.2}
+PER_FILE, PER_COMMIT = 24, 96
+"""Samples of one file and of one commit at most, so that none dominates."""
 
-Span = tuple[int, int]
+_WINDOW = Window()
+
+
+@dataclass(frozen=True)
+class Spot:
+    """An added line that a sample will start on; `last` ends the range that was added with it."""
+
+    change: CommitChange
+    file: FileChange
+    number: int
+    last: int
 
 
 def samples_of(
-    change: CommitChange, repository: str, seed: int, per_file: int = 24, per_commit: int = 96
+    change: CommitChange,
+    repository: str,
+    seed: int,
+    per_file: int = PER_FILE,
+    per_commit: int = PER_COMMIT,
 ) -> list[Sample]:
-    """Samples of one commit, at most `per_file` and `per_commit`, drawn evenly from its lines.
+    """Samples of one commit, at most `per_file` and `per_commit`, drawn evenly from its lines."""
+    return [cut(spot, repository, seed) for spot in spots_of(change, seed, per_file, per_commit)]
 
-    Each added line starts at most one middle: its rest from a random column (60 %), the whole
-    line (20 %), or the line and up to two added lines below it (20 %).
-    """
+
+def spots_of(
+    change: CommitChange, seed: int, per_file: int = PER_FILE, per_commit: int = PER_COMMIT
+) -> list[Spot]:
+    """Where the samples of a commit start: each added line starts at most one."""
     drawn = [
-        _sample(change, file, span, repository)
+        Spot(change, file, number, last)
         for file in change.files
-        for span in _draw(file, random.Random(f"{seed}:{change.commit}:{file.path}"), per_file)
+        for number, last in _draw(file, _random(seed, change, file), per_file)
     ]
     if len(drawn) <= per_commit:
         return drawn
@@ -39,43 +61,37 @@ def samples_of(
     return [drawn[index] for index in sorted(kept)]
 
 
-def text_span(text: str, line: Span) -> Span:
-    """`line` without its indentation and trailing white space."""
-    content = text[line[0] : line[1]]
-    stripped = content.strip()
-    start = line[0] + len(content) - len(content.lstrip()) if stripped else line[0]
-    return start, start + len(stripped)
-
-
-def random_cut(text: str, span: Span, random_source: random.Random) -> int:
-    """A random position in `span` after which at least `LEAST_VISIBLE` visible characters stand.
-
-    `span` must hold that many; its first position counts, its last is never drawn.
-    """
-    last = span[1]
-    needed = LEAST_VISIBLE
-    while needed:
-        last -= 1
-        needed -= not text[last].isspace()
-    return random_source.randint(span[0], last)
-
-
-def _sample(change: CommitChange, file: FileChange, span: Span, repository: str) -> Sample:
-    start, end = span
+def cut(spot: Spot, repository: str, seed: int, source: Source = "git") -> Sample:
+    """The sample that starts at `spot`, its middle drawn by `middles.SHARES`."""
+    text = spot.file.text
+    random_source = _random(seed, spot.change, spot.file, spot.number)
+    place = Place(text, line_spans(text), spot.number, spot.last, lambda: _tree(spot.file))
+    start, end = draw_middle(place, random_source)
+    prefix, suffix = shown_window(text, (start, end))
     return Sample(
-        prefix=file.text[:start],
-        middle=file.text[start:end],
-        suffix=file.text[end:],
-        language=file.language,
-        path=file.path,
+        prefix=prefix,
+        middle=text[start:end],
+        suffix=suffix,
+        language=spot.file.language,
+        path=spot.file.path,
         repository=repository,
-        time=change.time,
-        source="git",
-        commit=change.commit,
+        time=spot.change.time,
+        source=source,
+        commit=spot.change.commit or None,
     )
 
 
-def _draw(file: FileChange, random_source: random.Random, most: int) -> list[Span]:
+def shown_window(text: str, span: Span) -> tuple[str, str]:
+    """What the engine would be shown of `text` before and after `span`."""
+    beyond = span[1] + _WINDOW.suffix_chars + 1  # one more, so that a cut line is seen to be cut
+    return _WINDOW.cut_text(text[: span[0]], text[span[1] : beyond])
+
+
+def _random(seed: int, change: CommitChange, file: FileChange, *more: int) -> random.Random:
+    return random.Random(":".join(map(str, (seed, change.commit, file.path, *more))))
+
+
+def _draw(file: FileChange, random_source: random.Random, most: int) -> list[tuple[int, int]]:
     lines = line_spans(file.text)
     starts = [
         (number, last)
@@ -83,21 +99,9 @@ def _draw(file: FileChange, random_source: random.Random, most: int) -> list[Spa
         for number in range(first, last + 1)
         if visible(file.text[slice(*lines[number])]) >= LEAST_VISIBLE
     ]
-    if len(starts) > most:
-        starts = sorted(random_source.sample(starts, most))
-    return [_middle(file.text, lines, number, last, random_source) for number, last in starts]
+    return sorted(random_source.sample(starts, most)) if len(starts) > most else starts
 
 
-def _middle(
-    text: str, lines: list[Span], number: int, last: int, random_source: random.Random
-) -> Span:
-    """The middle that starts on line `number` of an added range that ends on line `last`."""
-    (kind,) = random_source.choices(list(_SHARES), list(_SHARES.values()))
-    start, end = text_span(text, lines[number])
-    if kind == "rest":
-        return random_cut(text, (start, end), random_source), end
-    if kind == "block":
-        final = min(last, number + random_source.randint(1, _BLOCK_LINES - 1))
-        end = start + len(text[start : lines[final][1]].rstrip())
-    # the cursor stands after the indentation or, where the editor does not indent, before it
-    return random_source.choice((start, lines[number][0])), end
+@lru_cache(maxsize=4)  # the samples of a file are cut one after the other
+def _tree(file: FileChange) -> Tree:
+    return Tree(file.text, file.language)
