@@ -22,7 +22,8 @@ from neuralforge_trainer.evaluate.heldout import Item, heldout_items
 from neuralforge_trainer.samples.git import CommitChange, FileChange, choose_author, user_commits
 from neuralforge_trainer.samples.repository import Repository
 
-_EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+"""What git calls a state without files."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def moments(repository: Repository, commits: int, items: int, seed: int) -> list
     """
     author = choose_author(repository).author
     newest = list(user_commits(repository, author, newest=commits))
-    states = [(change, _parent(repository, change.commit)) for change in newest]
+    states = [(change, first_parent(repository, change.commit)) for change in newest]
     states = [(change, parent) for change, parent in states if parent]
     if not states:
         raise NothingToLearnError(
@@ -53,18 +54,24 @@ def moments(repository: Repository, commits: int, items: int, seed: int) -> list
             "name a repository with a longer history"
         )
     asked = _ask(repository, [change for change, _ in states], states[0][1], items, seed)
-    return list(_walk(repository, states, asked))
+    return list(walk(repository, states, asked))
 
 
-def _walk(
+def walk(
     repository: Repository,
     states: Sequence[tuple[CommitChange, str]],
     asked: dict[str, tuple[Item, ...]],
 ) -> Iterator[Moment]:
-    before = _EMPTY_TREE
+    """A moment for each of `states`, (commit, its first parent), that `asked` has items for.
+
+    The first one holds every file.
+    """
+    before = EMPTY_TREE
     for change, parent in states:
         if change.commit in asked:
-            yield Moment(change.commit, _changed(repository, before, parent), asked[change.commit])
+            yield Moment(
+                change.commit, changed_files(repository, before, parent), asked[change.commit]
+            )
             before = parent
 
 
@@ -72,7 +79,7 @@ def _ask(
     repository: Repository, changes: Sequence[CommitChange], start: str, count: int, seed: int
 ) -> dict[str, tuple[Item, ...]]:
     """Items by commit; lines that stand in the files at `start` are not asked for."""
-    known = _changed(repository, _EMPTY_TREE, start)
+    known = changed_files(repository, EMPTY_TREE, start)
     files = tuple(FileChange(path, "", text, ()) for path, text in known.items() if text)
     items = heldout_items(changes, [CommitChange(start, 0.0, files)], seed=seed)
     order = {change.commit: place for place, change in enumerate(changes)}
@@ -85,7 +92,7 @@ def _ask(
     return found
 
 
-def _parent(repository: Repository, commit: str) -> str:
+def first_parent(repository: Repository, commit: str) -> str:
     """The first parent, empty for a root and at a shallow clone's boundary."""
     if commit in repository.shallow:
         return ""
@@ -93,7 +100,7 @@ def _parent(repository: Repository, commit: str) -> str:
     return fields[1] if len(fields) > 1 else ""
 
 
-def _changed(repository: Repository, before: str, after: str) -> dict[str, str | None]:
+def changed_files(repository: Repository, before: str, after: str) -> dict[str, str | None]:
     """Files of code that differ between two trees, as they are in `after`."""
     output = repository.git.diff_tree("-r", "-z", "--raw", "--no-abbrev", before, after)
     fields = iter(output.split("\0"))

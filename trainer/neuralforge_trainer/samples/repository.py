@@ -117,20 +117,22 @@ class _Answer(NamedTuple):
     stderr: str
 
 
-def open_repository(path: Path) -> Repository:
+def open_repository(path: Path, commit: str = "") -> Repository:
     """The repository that encloses `path`: also a worktree, a submodule or a bare repository.
+
+    Its history ends with `commit`, or where none is given with the current branch's newest.
 
     Raises:
         GitMissingError: there is no git program.
         NotARepositoryError: `path` does not exist, or lies in no repository.
         UntrustedRepositoryError: another user owns the repository (git's safe.directory).
         EmptyRepositoryError: it has no commit.
-        RepositoryError: its object format is not sha1, or git refuses it otherwise; the message
+        RepositoryError: it lacks `commit`, its object format is not sha1, or git refuses it otherwise; the message
             then holds git's own words.
     """
     folder = _existing_folder(path)
     command = _git_command()
-    place = _find(folder)
+    place = _find(folder, commit or "HEAD")
     shell = Path(tempfile.mkdtemp(prefix="neuralforge-git-"))
     boundary = _make_shell(shell, place)
     git = command(str(shell))
@@ -162,7 +164,7 @@ def _existing_folder(path: Path) -> Path:
     return path if path.is_dir() else path.parent
 
 
-def _find(folder: Path) -> _Place:
+def _find(folder: Path, newest: str) -> _Place:
     asked = [
         "--show-object-format",
         "--git-path",
@@ -180,7 +182,12 @@ def _find(folder: Path) -> _Place:
             f"the repository at {folder} names its objects by {object_format}, which GitPython "
             "cannot read yet; name a repository of the sha1 format"
         )
-    head = _ask(folder, "rev-parse", "--verify", "--quiet", "HEAD").stdout.strip()
+    wanted = f"{newest}^{{commit}}"
+    head = _ask(folder, "rev-parse", "--verify", "--quiet", wanted).stdout.strip()
+    if not head and newest != "HEAD":
+        raise RepositoryError(
+            f"the repository at {folder} has no commit {newest}; fetch it, or name another"
+        )
     if not head:
         raise EmptyRepositoryError(
             f"the repository at {folder} has no commit on its current branch yet; "
