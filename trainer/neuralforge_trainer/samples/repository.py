@@ -127,8 +127,8 @@ def open_repository(path: Path, commit: str = "") -> Repository:
         NotARepositoryError: `path` does not exist, or lies in no repository.
         UntrustedRepositoryError: another user owns the repository (git's safe.directory).
         EmptyRepositoryError: it has no commit.
-        RepositoryError: it lacks `commit`, its object format is not sha1, or git refuses it otherwise; the message
-            then holds git's own words.
+        RepositoryError: it lacks `commit`, its object format is not sha1, or git refuses it
+            otherwise; the message then holds git's own words.
     """
     folder = _existing_folder(path)
     command = _git_command()
