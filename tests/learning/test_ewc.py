@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,15 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from neuralforge_adapters.base import Base
+from neuralforge_trainer.errors import ConsolidationError
 from neuralforge_trainer.learn.encode import Encoded
-from neuralforge_trainer.learn.ewc import Consolidation, EwcPenalty, consolidate, estimate_fisher
+from neuralforge_trainer.learn.ewc import (
+    EWC_FILE,
+    Consolidation,
+    EwcPenalty,
+    consolidate,
+    estimate_fisher,
+)
 from neuralforge_trainer.learn.lora import attach_lora, load_base, lora_parameters
 from neuralforge_trainer.learn.personal_trainer import PersonalTrainer, RunSettings
 
@@ -23,16 +30,20 @@ VOCABULARY = 11
 @pytest.fixture
 def tiny() -> Any:
     """A one-layer model with a LoRA that does something."""
+    return _tiny_model()
+
+
+def _tiny_model(width: int = 16, scale: float = 0.5) -> Any:
     torch.manual_seed(1)
     config = Qwen2Config(
         vocab_size=VOCABULARY,
-        hidden_size=16,
-        intermediate_size=24,
+        hidden_size=width,
+        intermediate_size=width * 3 // 2,
         num_hidden_layers=1,
         num_attention_heads=2,
         num_key_value_heads=1,
         tie_word_embeddings=True,
-        initializer_range=0.5,
+        initializer_range=scale,
     )
     model = attach_lora(Qwen2ForCausalLM(config).requires_grad_(False), seed=2)
     with torch.no_grad():
@@ -114,8 +125,8 @@ def test_a_weight_without_fisher_is_free(tiny: Any) -> None:
 
 def test_the_old_fisher_decays_and_the_new_one_is_added(tiny: Any, tmp_path: Path) -> None:
     first = consolidate(tiny, _examples(3), None, seed=1)
-    first.save(tmp_path)
-    stored = Consolidation.load(tmp_path)
+    first.save(tmp_path, "base")
+    stored = Consolidation.load(tmp_path, "base", tiny)
     assert stored is not None
     second = consolidate(tiny, _examples(3, seed=9), stored, decay=0.5, seed=1)
     new = estimate_fisher(tiny, _examples(3, seed=9), seed=1)
@@ -124,8 +135,66 @@ def test_the_old_fisher_decays_and_the_new_one_is_added(tiny: Any, tmp_path: Pat
         assert torch.equal(second.anchor[name], lora_parameters(tiny)[name].detach())
 
 
-def test_a_version_without_ewc_has_none_to_load(tmp_path: Path) -> None:
-    assert Consolidation.load(tmp_path) is None
+def test_a_version_without_ewc_has_none_to_load(tiny: Any, tmp_path: Path) -> None:
+    assert Consolidation.load(tmp_path, "base", tiny) is None
+
+
+def test_what_belongs_to_another_base_is_refused_by_name(tiny: Any, tmp_path: Path) -> None:
+    consolidate(tiny, _examples(2), None).save(tmp_path, "0123456789abcdef")
+    with pytest.raises(ConsolidationError, match="is of base 0123456789ab, not of fedcba987654"):
+        Consolidation.load(tmp_path, "fedcba9876543210", tiny)
+
+
+def test_what_is_damaged_or_of_another_shape_is_refused_by_name(tiny: Any, tmp_path: Path) -> None:
+    past = consolidate(tiny, _examples(2), None)
+    past.save(tmp_path, "base")
+    with pytest.raises(ConsolidationError, match="anchor of a LoRA of another shape"):
+        Consolidation.load(tmp_path, "base", _tiny_model(width=24))
+    file = tmp_path / EWC_FILE
+    file.write_bytes(file.read_bytes()[:-40])
+    with pytest.raises(ConsolidationError, match="is damaged"):
+        Consolidation.load(tmp_path, "base", tiny)
+    next(iter(past.fisher.values()))[0, 0] = float("nan")
+    past.save(tmp_path, "base")
+    with pytest.raises(ConsolidationError, match="Fisher that is not finite"):
+        Consolidation.load(tmp_path, "base", tiny)
+
+
+def _pull(model: Any, past: Consolidation, penalty: Callable[[Any], torch.Tensor]) -> float:
+    """How strong the penalty's gradient is beside that of predicting one token."""
+    gradients = torch.autograd.grad(penalty(model), list(lora_parameters(model).values()))
+    pull = torch.stack([g.square().sum() for g in gradients]).sum().sqrt()
+    task = torch.stack([f.sum() for f in past.fisher.values()]).sum().sqrt()
+    return float(pull / task)
+
+
+@pytest.mark.parametrize("rho", [0.1, 1.0])
+def test_one_strength_means_the_same_on_bases_of_other_width_and_scale(rho: float) -> None:
+    """Where one factor on the raw Fisher means something else on each."""
+    relative, raw = [], []
+    for width, scale, reach in ((16, 0.5, 0.02), (64, 0.1, 0.001), (128, 0.3, 0.0002)):
+        model = _tiny_model(width, scale)
+        past = consolidate(model, _examples(30), None)
+        generator = torch.Generator().manual_seed(3)
+        with torch.no_grad():  # as if Adam had taken every step in one direction
+            for weight in lora_parameters(model).values():
+                weight += reach * (torch.rand(weight.shape, generator=generator) - 0.5).sign()
+        relative.append(_pull(model, past, EwcPenalty(past, rho, reach)))
+        raw.append(_pull(model, past, _raw_penalty(past)))
+    assert max(relative) < 2 * min(relative)
+    assert all(rho <= pull < 5 * rho for pull in relative)
+    assert max(raw) > 20 * min(raw)
+
+
+def _raw_penalty(past: Consolidation) -> Callable[[Any], torch.Tensor]:
+    def penalty(model: Any) -> torch.Tensor:
+        terms = [
+            (past.fisher[name] * (weight - past.anchor[name]).square()).sum()
+            for name, weight in lora_parameters(model).items()
+        ]
+        return torch.stack(terms).sum()
+
+    return penalty
 
 
 def _code(vocabulary: Any, words: list[str], count: int, seed: int) -> list[Encoded]:

@@ -52,15 +52,24 @@ class TrainingDivergedError(NeuralForgeError):
 
 
 class TrainingStoppedError(NeuralForgeError):
-    """The user ended the run; `skip` tells whether its samples are to be passed over for good."""
+    """A run ended before its time.
 
-    def __init__(self, message: str, *, skip: bool) -> None:
+    `skip`: its samples are to be passed over for good. `later`: nobody gave it up, and it goes on
+    from its last checkpoint.
+    """
+
+    def __init__(self, message: str, *, skip: bool = False, later: bool = False) -> None:
         super().__init__(message)
         self.skip = skip
+        self.later = later
 
 
 class ReplayError(NeuralForgeError):
     """The replay buffer cannot be read or written."""
+
+
+class ConsolidationError(NeuralForgeError):
+    """EWC's anchor and Fisher beside a version are damaged, or not of this base and LoRA."""
 
 
 class JobError(NeuralForgeError):

@@ -115,7 +115,7 @@ class Update:
     def consolidate(self, staged: Path, pace: Callable[[], None]) -> None:
         """Add what the next update needs to stay near this one, where the arm asks for it."""
         if self._uses_ewc:
-            self._consolidated(self.mixture.all, self._past(), pace).save(staged)
+            self._consolidated(self.mixture.all, self._past(), pace).save(staged, self._base.digest)
 
     def forget(self) -> None:
         """Remove the run's checkpoints."""
@@ -126,7 +126,9 @@ class Update:
         return self._settings.arm in ("ewc", "both")
 
     def _past(self) -> Consolidation | None:
-        return Consolidation.load(self._parent.path) if self._parent is not None else None
+        if self._parent is None:
+            return None
+        return Consolidation.load(self._parent.path, self._base.digest, self._model)
 
     def _penalty(self, rate: float, pace: Callable[[], None]) -> EwcPenalty | None:
         """The pull to the parent; of a first version to the base, by what general code needs."""

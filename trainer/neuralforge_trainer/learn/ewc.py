@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neuralforge_trainer.errors import ConsolidationError
 from neuralforge_trainer.learn.encode import Encoded
 from neuralforge_trainer.learn.lora import lora_parameters
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import torch
 
 EWC_FILE = "ewc.safetensors"
+_BASE = "neuralforge.base.digest"
 DEFAULT_DECAY = 0.9
 _CLIP = 0.999  # quantile of a tensor's Fisher: a few weights would otherwise carry all of it
 
@@ -38,23 +40,48 @@ class Consolidation:
     anchor: Tensors
     fisher: Tensors
 
-    def save(self, folder: Path) -> None:
-        """Write both into `folder`, as `ewc.safetensors`."""
+    def save(self, folder: Path, base: str) -> None:
+        """Write both into `folder`, as `ewc.safetensors`, for the base of that digest."""
         from safetensors.torch import save_file
 
         tensors = {f"anchor.{name}": t.contiguous() for name, t in self.anchor.items()}
         tensors |= {f"fisher.{name}": t.contiguous() for name, t in self.fisher.items()}
-        save_file(tensors, folder / EWC_FILE)
+        save_file(tensors, folder / EWC_FILE, metadata={_BASE: base})
 
     @classmethod
-    def load(cls, folder: Path) -> Consolidation | None:
-        """What `save` wrote, None where the version was trained without."""
-        from safetensors.torch import load_file
+    def load(cls, folder: Path, base: str, model: Any) -> Consolidation | None:
+        """What `save` wrote, None where the version was trained without.
 
-        if not (folder / EWC_FILE).is_file():
+        Raises:
+            ConsolidationError: it is damaged, not finite, for another base, or for a LoRA of
+                other modules or another rank than that of `model`.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = folder / EWC_FILE
+        if not path.is_file():
             return None
-        tensors = load_file(folder / EWC_FILE)
-        return cls(_part(tensors, "anchor."), _part(tensors, "fisher."))
+        try:
+            with safe_open(path, framework="pt") as file:
+                made_for = (file.metadata() or {}).get(_BASE, base)  # the first ones said nothing
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise _unusable(path, f"is damaged ({error})") from error
+        if made_for != base:
+            raise _unusable(path, f"is of base {made_for[:12]}, not of {base[:12]}")
+        past = cls(_part(tensors, "anchor."), _part(tensors, "fisher."))
+        past._check(path, model)
+        return past
+
+    def _check(self, path: Path, model: Any) -> None:
+        import torch
+
+        wanted = {name: p.shape for name, p in lora_parameters(model).items()}
+        for kind, tensors in (("anchor", self.anchor), ("Fisher", self.fisher)):
+            if {name: t.shape for name, t in tensors.items()} != wanted:
+                raise _unusable(path, f"holds the {kind} of a LoRA of another shape")
+            if not all(torch.isfinite(t).all() for t in tensors.values()):
+                raise _unusable(path, f"holds a {kind} that is not finite")
 
 
 class EwcPenalty:
@@ -160,6 +187,13 @@ def _normalised(fisher: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(fisher)
     limit = torch.quantile(fisher.flatten(), _CLIP)
     return fisher.clamp(max=limit) / mean
+
+
+def _unusable(path: Path, what: str) -> ConsolidationError:
+    return ConsolidationError(
+        f"EWC's memory {path} {what}; roll back to an older version, or train with the arm "
+        "'replay', which does not read it"
+    )
 
 
 def _part(tensors: Tensors, prefix: str) -> Tensors:
