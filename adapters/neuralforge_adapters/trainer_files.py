@@ -24,9 +24,11 @@ Command = Literal["run", "pause", "cancel", "skip"]
 
 State = Literal[
     "collecting", "training", "paused", "measuring", "publishing",
-    "done", "refused", "cancelled", "failed",
+    "done", "refused", "cancelled", "interrupted", "failed",
 ]  # fmt: skip
-FINISHED: tuple[State, ...] = ("done", "refused", "cancelled", "failed")
+"""`interrupted`: nobody gave the work up, and it goes on later from where it was."""
+
+FINISHED: tuple[State, ...] = ("done", "refused", "cancelled", "interrupted", "failed")
 
 _CLOCK_SLACK = 2.0
 """Seconds by which a process may seem to be younger than the state that it wrote."""
@@ -59,6 +61,8 @@ class TrainerState:
     """The adapter version that was published, as `name@v0003`."""
     seconds: float = 0.0
     """Seconds since `started`."""
+    error: str = ""
+    """The name of the error that a failed job ended with; empty where its process was killed."""
 
 
 def state_file(home: Home) -> Path:

@@ -24,10 +24,15 @@ from neuralforge_adapters.trainer_files import TrainerState
 from neuralforge_trainer.control import lower_priority
 from neuralforge_trainer.errors import JobError, TrainerBusyError
 from neuralforge_trainer.job import INTERRUPTED, Outcome, run_job
-from neuralforge_trainer.settings import Job, JobSettings, make_settings, read_job
+from neuralforge_trainer.settings import Job, JobSettings, make_limits, make_settings, read_job
 
 _INTERRUPTED_STATUS = 130
 """What a shell gives for a program that SIGINT has ended."""
+
+_LIMITS_HELP = (
+    "of a training that nobody asked for: "
+    "hours, on_battery, minutes_per_day, cpu_minutes_per_day (default: none)"
+)
 
 _SETTING_FLAGS: dict[str, Callable[[str], Any]] = {
     "arm": str,
@@ -83,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--all", action="store_true", help="also what was trained before")
     parser.add_argument("--base", type=Path, metavar="GGUF", help="default: the base in use")
     parser.add_argument("--foreground", action="store_true", help="use all cores")
+    parser.add_argument("--limits", type=json.loads, default={}, metavar="JSON", help=_LIMITS_HELP)
     parser.add_argument("--json", action="store_true", help="print JSON lines")
     defaults = JobSettings()
     for name, kind in _SETTING_FLAGS.items():
@@ -103,6 +109,7 @@ def _job(options: argparse.Namespace) -> Job:
         again=options.again,
         base=options.base,
         foreground=options.foreground,
+        limits=make_limits(options.limits),
         settings=make_settings(chosen),
     )
 

@@ -1,8 +1,8 @@
 """How the trainer behaves towards its user: one at a time, at low priority, still while they type.
 
 Invariant: while the lock is held no other trainer of this user runs, whatever kills this one;
-work goes on only through `Pace.wait`, which returns when nobody types and nothing is ordered
-against it. Knows no training.
+work goes on only through `Pace.wait`, which returns when nobody types, nothing is ordered against
+it and what the user allows is not used up. Knows no training.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
 
 import psutil
 from filelock import FileLock, Timeout
 
+from neuralforge_adapters.allowance import NO_LIMITS, Limits, on_battery, over
 from neuralforge_adapters.home import Home, private_dir
 from neuralforge_adapters.trainer_files import (
     State,
@@ -29,11 +32,15 @@ from neuralforge_adapters.trainer_files import (
     write_state,
 )
 from neuralforge_trainer.errors import TrainerBusyError, TrainingStoppedError
+from neuralforge_trainer.meter import Meter
 
 _POLL_SECONDS = 0.05
 _WRITE_SECONDS = 0.2
 """Progress within one state is written at most once in so many seconds."""
 _NICE = 10
+_BATTERY_SECONDS = 5.0
+"""The battery is asked at most once in so many seconds."""
+_AUTOGROUP = Path("/proc/self/autogroup")
 
 
 @contextmanager
@@ -68,6 +75,9 @@ def lower_priority() -> None:
             process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
         elif process.nice() < _NICE:
             process.nice(_NICE)
+    with contextlib.suppress(OSError):  # where Linux weighs sessions first, nice alone is nothing
+        if _AUTOGROUP.exists():
+            _AUTOGROUP.write_text(str(process.nice()), "ascii")
     with contextlib.suppress(psutil.Error, OSError, AttributeError):  # macOS has no ionice
         if sys.platform == "win32":
             process.ionice(psutil.IOPRIO_LOW)
@@ -97,6 +107,16 @@ class Reporter:
             replace(self.state, state=state, message=message, percent=percent, version=version)
         )
 
+    def fail(self, error: Exception) -> None:
+        """Say that the work has failed.
+
+        Raises:
+            HomeError: the disk is full or read-only.
+        """
+        self._show(
+            replace(self.state, state="failed", message=str(error), error=type(error).__name__)
+        )
+
     def advance(self, step: int, steps: int, percent: int) -> None:
         """Say how far the present part is."""
         changed = replace(self.state, step=step, steps=steps, percent=percent)
@@ -115,35 +135,87 @@ class Reporter:
 class Pace:
     """Asked before every small piece of work."""
 
-    def __init__(self, home: Home, quiet_seconds: float, reporter: Reporter) -> None:
+    def __init__(
+        self, home: Home, quiet_seconds: float, reporter: Reporter, limits: Limits = NO_LIMITS
+    ) -> None:
         """`quiet_seconds`: how long nobody must have typed."""
         self._home = home
         self._quiet = quiet_seconds
         self._reporter = reporter
+        self._limits = limits
         self._first = read_control(home).sequence
+        self._meter = Meter(home)
+        self._waiting = False
+        self._battery = (0.0, False)
 
     def wait(self) -> None:
         """Return as soon as work may go on.
 
         Raises:
-            TrainingStoppedError: "cancel" or "skip" was ordered since this trainer began.
+            TrainingStoppedError: "cancel" or "skip" was ordered since this trainer began, or the
+                hours or the budget of the day are over.
+            HomeError: what was computed cannot be written down.
         """
-        reason = self._hindrance()
+        if self._waiting:  # asked by an interrupt of its own sleep
+            return
+        self._waiting = True
+        try:
+            self._meter.stop()
+            self._wait()
+        finally:
+            self._waiting = False
+            self._meter.go()
+
+    def hindered(self) -> bool:
+        """Whether `wait` would wait or raise."""
+        return not self._waiting and bool(self._stop() or self._hindrance())
+
+    def close(self) -> None:
+        """The work has ended.
+
+        Raises:
+            HomeError: what was computed cannot be written down.
+        """
+        self._meter.stop()
+        self._meter.keep()
+
+    def _wait(self) -> None:
+        reason = self._reason()
         if not reason:
             return
         before = self._reporter.state
         self._reporter.enter("paused", reason)
-        while self._hindrance():
+        while self._reason():
             time.sleep(_POLL_SECONDS)
         self._reporter.enter(before.state, before.message)
 
-    def _hindrance(self) -> str:
-        """Why to wait, empty where there is no reason."""
+    def _reason(self) -> str:
+        if stop := self._stop():
+            raise stop
+        return self._hindrance()
+
+    def _stop(self) -> TrainingStoppedError | None:
+        """Why to end, None where there is no reason."""
         order = read_control(self._home)
         if order.sequence > self._first and order.command in ("cancel", "skip"):
-            raise TrainingStoppedError(
+            return TrainingStoppedError(
                 f"stopped by `{order.command}`", skip=order.command == "skip"
             )
-        if order.command == "pause":
+        if why := over(self._limits, self._meter.spent, datetime.now()):
+            return TrainingStoppedError(f"{why}; it goes on later", later=True)
+        return None
+
+    def _hindrance(self) -> str:
+        """Why to wait, empty where there is no reason."""
+        if read_control(self._home).command == "pause":
             return "paused by command; `neuralforge train --resume` goes on"
+        if not self._limits.on_battery and self._on_battery():
+            return "waiting for mains power"
         return "waiting while you type" if seconds_since_typing(self._home) < self._quiet else ""
+
+    def _on_battery(self) -> bool:
+        asked, answer = self._battery
+        if time.monotonic() - asked > _BATTERY_SECONDS:
+            answer = on_battery()
+            self._battery = (time.monotonic(), answer)
+        return answer

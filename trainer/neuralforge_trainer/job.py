@@ -7,6 +7,7 @@ moment costs time, never samples. Knows no terminal.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,9 +18,9 @@ import psutil
 
 from neuralforge_adapters.base import file_digest, open_base
 from neuralforge_adapters.base_choice import BaseChoice
-from neuralforge_adapters.errors import NeuralForgeError
+from neuralforge_adapters.errors import HomeError
 from neuralforge_adapters.home import Home
-from neuralforge_adapters.stack import ResolvedAdapter, ResolvedStack
+from neuralforge_adapters.stack import ResolvedAdapter, ResolvedStack, pinned_versions
 from neuralforge_adapters.store import (
     GGUF_FILE,
     PERSONAL,
@@ -37,6 +38,7 @@ from neuralforge_trainer.errors import (
 )
 from neuralforge_trainer.evaluate.gate import Exam, GateReport, judge
 from neuralforge_trainer.evaluate.general import general_items
+from neuralforge_trainer.interrupt import Interrupts, StopNowError
 from neuralforge_trainer.learn.libraries import tame_libraries
 from neuralforge_trainer.settings import Job, JobSettings
 
@@ -45,7 +47,7 @@ _TRAINED, _MEASURED, _PUBLISHED = 70, 95, 100
 
 INTERRUPTED = "interrupted; its samples stay new; train again to go on"
 
-Result = Literal["published", "refused", "nothing", "cancelled"]
+Result = Literal["published", "refused", "nothing", "cancelled", "interrupted"]
 Listener = Callable[[TrainerState], None]
 
 
@@ -76,14 +78,15 @@ def run_job(home: Home, job: Job, listener: Listener = lambda state: None) -> Ou
             _refuse_base(home, job, str(error))
             reporter.enter("done", str(error), 100)
             return Outcome("nothing", str(error))
-        except NeuralForgeError as error:
-            if isinstance(error, BaseNotTrainableError):
-                _refuse_base(home, job, str(error))
-            reporter.enter("failed", str(error))
-            raise
         except KeyboardInterrupt:
             if reporter.state.state not in FINISHED:
                 reporter.enter("cancelled", INTERRUPTED)
+            raise
+        except Exception as error:
+            if isinstance(error, BaseNotTrainableError):
+                _refuse_base(home, job, str(error))
+            with contextlib.suppress(HomeError):  # a full disk: its own message is the one to see
+                reporter.fail(error)
             raise
 
 
@@ -98,25 +101,44 @@ class _Run:
         if job.again:  # the past is what it learns: drawn again, it would meet held-out lines
             self._settings = replace(job.settings, replay_share=0.0)
         self._threads = _thread_count(job)
-        self._pace = Pace(home, job.settings.quiet_seconds, reporter)
+        self._pace = Pace(home, job.settings.quiet_seconds, reporter, job.limits)
+        self._interrupts = Interrupts(self._pace)
         self._store = AdapterStore(home)
         self._base = open_base(job.base, home)
+        self._material: Material | None = None
+        self._update: Any | None = None
 
     def work(self) -> Outcome:
-        """Collect, train, measure, publish."""
-        material = collect(self._home, self._job)
-        self._reporter.enter("collecting", material.message)
-        update = self._prepare(material)
+        """Collect, train, measure, publish; typing and commands reach it anywhere."""
         try:
-            with self._store.staging(PERSONAL) as staged:
-                outcome = self._attempt(material, update, staged)
-        except TrainingStoppedError as stop:
-            if stop.skip:
-                material.remember()
-            outcome = Outcome("cancelled", str(stop))
-            self._reporter.enter("cancelled", str(stop))
+            with self._interrupts.installed():
+                self._pace.wait()
+                outcome = self._finish()
+        except (TrainingStoppedError, StopNowError) as error:
+            outcome = self._stopped(error.reason if isinstance(error, StopNowError) else error)
+        self._pace.close()
+        return outcome
+
+    def _finish(self) -> Outcome:
+        self._material = material = collect(self._home, self._job)
+        self._reporter.enter("collecting", material.message)
+        self._pace.wait()
+        self._update = update = self._prepare(material)
+        self._pace.wait()
+        with self._store.staging(PERSONAL) as staged:
+            outcome = self._attempt(material, update, staged)
         update.forget()
         return outcome
+
+    def _stopped(self, stop: TrainingStoppedError) -> Outcome:
+        """Of a run that was given up nothing stays; one that goes on later keeps its checkpoint."""
+        if stop.skip:
+            (self._material or collect(self._home, self._job)).remember()
+        if self._update is not None and not stop.later:
+            self._update.forget()
+        result: Literal["interrupted", "cancelled"] = "interrupted" if stop.later else "cancelled"
+        self._reporter.enter(result, str(stop))
+        return Outcome(result, str(stop))
 
     def _prepare(self, material: Material) -> Any:
         tame_libraries()
@@ -140,8 +162,9 @@ class _Run:
             return Outcome("refused", gate.reason, gate=gate)
         reporter.enter("publishing", gate.reason, _MEASURED)
         update.consolidate(staged, self._pace.wait)
-        version = self._publish(material, staged, gate, steps)
-        reporter.enter("done", gate.reason, _PUBLISHED, version.reference)
+        with self._interrupts.sealed():
+            version = self._publish(material, staged, gate, steps)
+            reporter.enter("done", gate.reason, _PUBLISHED, version.reference)
         return Outcome("published", gate.reason, version.reference, gate)
 
     def _judge(self, material: Material, staged: Path) -> GateReport:
@@ -181,7 +204,8 @@ class _Run:
             buffer.expire(self._settings.replay_days)
         material.remember()
         BaseChoice(self._home).settle(self._base.digest)
-        self._store.prune(PERSONAL, self._settings.keep_versions)
+        pinned = pinned_versions(PERSONAL, self._home)
+        self._store.prune(PERSONAL, self._settings.keep_versions, pinned)
         return version
 
     def _current(self) -> AdapterVersion | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from neuralforge_adapters.allowance import Limits
 from neuralforge_trainer.errors import JobError
 
 Arm = Literal["none", "replay", "ewc", "both"]
@@ -96,6 +97,8 @@ class Job:
     """None for the one in use."""
     foreground: bool = False
     """Somebody waits for it: all cores may be used, and typing elsewhere still comes first."""
+    limits: Limits = field(default_factory=Limits)
+    """What holds for a training that nobody asked for; by default nothing."""
     settings: JobSettings = field(default_factory=JobSettings)
 
     @property
@@ -122,9 +125,10 @@ def read_job(path: Path) -> Job:
         raise JobError(f"the job file {path} holds no JSON object")
     values = dict(content)
     settings = make_settings(values.pop("settings", {}))
+    limits = make_limits(values.pop("limits", {}))
     _refuse_unknown(values, Job)
     paths = {k: Path(v) for k, v in values.items() if k in ("repository", "base") and v is not None}
-    return Job(**{**values, **paths, **_lists(values)}, settings=settings)
+    return Job(**{**values, **paths, **_lists(values)}, limits=limits, settings=settings)
 
 
 def _lists(values: dict[str, Any]) -> dict[str, Any]:
@@ -152,7 +156,26 @@ def make_settings(values: dict[str, Any]) -> JobSettings:
     return JobSettings(**values)
 
 
-def _refuse_unknown(values: dict[str, Any], kind: type[JobSettings] | type[Job]) -> None:
+def make_limits(values: dict[str, Any]) -> Limits:
+    """The limits that `values` names.
+
+    Raises:
+        JobError: a name or a value cannot be used.
+    """
+    if not isinstance(values, dict):
+        raise JobError(f"limits must be an object, not {values!r:.60}")
+    _refuse_unknown(values, Limits)
+    for name, value in values.items():
+        default = getattr(Limits, name)
+        kinds = (int, float) if isinstance(default, float) else type(default)
+        if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool):
+            raise JobError(f"limit {name} cannot be {value!r}; its default is {default!r}")
+    return Limits(**values)
+
+
+def _refuse_unknown(
+    values: dict[str, Any], kind: type[JobSettings] | type[Job] | type[Limits]
+) -> None:
     known = {f.name for f in fields(kind)}
     if unknown := sorted(set(values) - known):
         raise JobError(
