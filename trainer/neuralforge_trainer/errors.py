@@ -51,6 +51,10 @@ class TrainingDivergedError(NeuralForgeError):
     """Loss or gradients stayed NaN or infinite, or the weights became so."""
 
 
+class TrainingMemoryError(NeuralForgeError):
+    """The base, or a single example, does not fit into memory."""
+
+
 class TrainingStoppedError(NeuralForgeError):
     """A run ended before its time.
 
@@ -74,6 +78,10 @@ class ConsolidationError(NeuralForgeError):
 
 class JobError(NeuralForgeError):
     """A job file is not one, or has a setting that cannot be used."""
+
+
+class ProofError(NeuralForgeError):
+    """A travel through a history cannot go on, or its list of histories cannot be used."""
 
 
 class PretrainError(NeuralForgeError):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from neuralforge_adapters.fim import Window, split_lines
 from neuralforge_server.completion.defects import Defect, defects
 from neuralforge_server.completion.extent import look, rules_at
-from neuralforge_server.completion.filter import shape
+from neuralforge_server.completion.filter import Shaped, shape
 from neuralforge_server.documents import Position
 from neuralforge_server.engine.client import EngineClient
 from neuralforge_server.engine.protocol import CompleteRequest, Surroundings
@@ -34,8 +34,13 @@ class Shown:
     defects: tuple[Defect, ...]
 
 
-def show(engine: EngineClient, item: Item, around: Surroundings) -> Shown:
-    """Ask as serving does, with blocks where blocks begin, and shape the answer."""
+def suggest(
+    engine: EngineClient, item: Item, around: Surroundings, memory: float = 1.0, stack: str = ""
+) -> Shaped | None:
+    """Ask as serving does, with blocks where blocks begin, and shape the answer.
+
+    `memory` and `stack` are those of `CompleteRequest`.
+    """
     settings = CompletionSettings()
     document = item.prefix + item.suffix
     line, column = item.prefix.count("\n"), len(item.prefix) - item.prefix.rfind("\n") - 1
@@ -47,11 +52,12 @@ def show(engine: EngineClient, item: Item, around: Surroundings) -> Shown:
         around=around,
         max_tokens=settings.max_tokens,
         rules=rules_at(place, settings.max_lines),
-        memory=1.0,
+        memory=memory,
+        stack=stack,
         evaluation=True,
     )
     completion = engine.complete(request)
-    shaped = shape(
+    return shape(
         completion.text,
         "",
         "",
@@ -59,6 +65,11 @@ def show(engine: EngineClient, item: Item, around: Surroundings) -> Shown:
         place=place,
         unfinished=completion.stop in ("length", "deadline"),
     )
+
+
+def show(engine: EngineClient, item: Item, around: Surroundings) -> Shown:
+    """What would appear at an item's cursor, judged."""
+    shaped = suggest(engine, item, around)
     if shaped is None:
         return Shown("", False, ())
     after = item.suffix[shaped.replaces :]
