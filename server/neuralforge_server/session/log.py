@@ -32,6 +32,7 @@ from neuralforge_server.errors import (
 from neuralforge_server.session import database as files
 from neuralforge_server.session import queries, writes
 from neuralforge_server.session.database import Opened
+from neuralforge_server.session.preferences import Preference, preferences
 from neuralforge_server.session.rows import (
     Answer,
     How,
@@ -193,6 +194,13 @@ class SessionLog:
             self._read(lambda database: list(queries.training_events(database, since, unused_only)))
         )
 
+    def preferences(self, since: float = 0.0) -> list[Preference]:
+        """What was preferred to suggestions made at or after `since` (Unix seconds), oldest first.
+
+        Whether a training has used the texts already does not count.
+        """
+        return self._read(lambda database: preferences(database, since))
+
     def count_new_samples(self) -> int:
         """How many events `training_events()` would give."""
         return self._read(queries.count_new_samples)
@@ -221,10 +229,22 @@ class SessionLog:
         return self._read(read)
 
     def show(
-        self, limit: int, language: str | None = None, outcome: Outcome | None = None
+        self,
+        limit: int,
+        *,
+        language: str | None = None,
+        outcome: Outcome | None = None,
+        text: str | None = None,
+        since: float = 0.0,
     ) -> list[LoggedSuggestion]:
-        """The newest suggestions, newest first."""
-        return self._read(lambda database: queries.show(database, limit, language, outcome))
+        """The newest suggestions, newest first; what is None does not narrow them down.
+
+        Args:
+            text: part of the suggestion or of its file's path, in any case of letters.
+            since: Unix seconds; only suggestions made then or later.
+        """
+        wanted = {"language": language, "outcome": outcome, "text": text, "since": since}
+        return self._read(lambda database: queries.show(database, limit, wanted))
 
     def consent(self, repository: Path | str) -> Answer | None:
         """Whether the user lets this repository be learned from; None: not asked yet."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlite_utils import Database
@@ -111,19 +111,20 @@ def pending_retention(database: Database, uri: str | None) -> list[PendingRetent
     ]
 
 
-def show(
-    database: Database, limit: int, language: str | None, outcome: str | None
-) -> list[LoggedSuggestion]:
-    """The newest suggestions first."""
+def show(database: Database, limit: int, wanted: Mapping[str, Any]) -> list[LoggedSuggestion]:
+    """The newest suggestions first; `wanted`: language, outcome, text (or None) and since."""
     rows = list(
         database.query(
             """
             SELECT * FROM suggestions
             WHERE (:language IS NULL OR language = :language)
             AND (:outcome IS NULL OR outcome = :outcome)
+            AND created >= :since
+            AND (:text IS NULL OR instr(lower(text), lower(:text))
+                 OR instr(lower(coalesce(path, uri)), lower(:text)))
             ORDER BY created DESC, rowid DESC LIMIT :limit
             """,
-            {"language": language, "outcome": outcome, "limit": limit},
+            {**wanted, "limit": limit},
         )
     )
     retained = _retained_of(database, [row["id"] for row in rows])
