@@ -1,0 +1,1 @@
+"""The proof that learning helps: travels through a history, `neuralforge replay`."""

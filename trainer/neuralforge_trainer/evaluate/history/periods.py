@@ -1,0 +1,293 @@
+"""Cuts one author's history into windows: what is learnt in each, and what is asked about it.
+
+The newest commits are cut into windows with about the same number of samples, since an update
+sets in after so many new samples and not after so many days. Every fourth commit of a window is
+never learnt from; from these come the questions. So the questions of the next window are of the
+future, and those of an old window were never trained on, whatever came after.
+
+Invariant: a question's line occurs in no file state that the author's earlier commits show, nor
+among the files at the beginning, and is not near to a line learnt in an earlier window; of a
+`clean` question this also holds for everything that is learnt in its own window and afterwards.
+Knows no model.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from rapidfuzz import process
+from rapidfuzz.distance import Levenshtein
+
+from neuralforge_trainer.collect import prepare
+from neuralforge_trainer.errors import NothingToLearnError
+from neuralforge_trainer.evaluate.heldout import Item, heldout_items
+from neuralforge_trainer.evaluate.history.settings import ProofSettings
+from neuralforge_trainer.evaluate.moments import (
+    EMPTY_TREE,
+    Moment,
+    changed_files,
+    first_parent,
+    walk,
+)
+from neuralforge_trainer.samples.dedup import distinct
+from neuralforge_trainer.samples.fim import samples_of
+from neuralforge_trainer.samples.git import CommitChange, FileChange, choose_author, user_commits
+from neuralforge_trainer.samples.lines import line_spans, split_lines
+from neuralforge_trainer.samples.repository import Repository
+from neuralforge_trainer.samples.sample import Sample
+
+_HELD = 4
+"""Of so many commits of a window, one is asked about and never learnt."""
+_NEAR = 0.9
+"""Edit similarity from which two lines count as the same, numbers and blanks left out."""
+_PASSAGE_LINES = 3
+_NUMBER = re.compile(r"\d+")
+
+
+@dataclass(frozen=True)
+class Question:
+    """A line to be completed."""
+
+    item: Item
+    clean: bool
+    """Whether nothing that is ever learnt shows its line: fit to measure forgetting."""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Added lines to be typed, between what stands above and below them."""
+
+    commit: str
+    path: str
+    language: str
+    above: str
+    lines: tuple[str, ...]
+    below: str
+
+
+@dataclass(frozen=True)
+class Period:
+    """One window of a history."""
+
+    commits: int
+    begins: float
+    ends: float
+    """Seconds since the epoch."""
+    samples: tuple[Sample, ...]
+    """What an update learns here, prepared as in production."""
+    questions: tuple[Question, ...]
+    passages: tuple[Passage, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A repository's history, ready to be travelled through."""
+
+    name: str
+    head: str
+    author: str
+    repository: Repository
+    periods: tuple[Period, ...]
+
+    def moments(self, number: int) -> Iterator[Moment]:
+        """Steps through what is asked in a window; the first brings every file."""
+        asked: dict[str, tuple[Item, ...]] = {}
+        for question in self.periods[number].questions:
+            item = question.item
+            asked[item.commit] = (*asked.get(item.commit, ()), item)
+        states = [
+            (CommitChange(commit, 0.0, ()), first_parent(self.repository, commit))
+            for commit in asked
+        ]
+        yield from walk(self.repository, states, asked)
+
+
+def make_plan(
+    repository: Repository, name: str, author: str | None, settings: ProofSettings
+) -> Plan:
+    """The plan for the history of `author` (see `choose_author`).
+
+    Raises:
+        NothingToLearnError: the history is too short for so many windows.
+        RepositoryError: it cannot be read.
+    """
+    chosen = choose_author(repository, author).author
+    newest = settings.job.max_commits
+    changes = list(user_commits(repository, chosen, newest=newest))
+    drawn = {c.commit: samples_of(c, name, settings.job.seed) for c in changes}
+    windows = _cut(changes, [len(drawn[c.commit]) for c in changes], settings)
+    learnt = [_learnt(window, drawn, settings) for window in windows]
+    _refuse_short(repository, windows, learnt, settings)
+    known = _known_before(repository, changes, windows[0][0])
+    questions = _questions(windows, learnt, known, settings)
+    periods = [
+        Period(
+            len(window),
+            window[0].time,
+            window[-1].time,
+            tuple(samples),
+            tuple(asked),
+            tuple(_passages(window, asked, settings.lines)),
+        )
+        for window, samples, asked in zip(windows, learnt, questions, strict=True)
+    ]
+    return Plan(name, repository.head, str(chosen), repository, tuple(periods))
+
+
+def _cut(
+    changes: Sequence[CommitChange], counts: Sequence[int], settings: ProofSettings
+) -> list[list[CommitChange]]:
+    """The newest changes in windows of about equal counts, as large as asked for if there are so
+    many."""
+    number = settings.updates + 1
+    wanted = number * settings.samples * _HELD / (_HELD - 1)
+    backwards = list(itertools.accumulate(reversed(counts)))
+    taken = sum(total < wanted for total in backwards) + 1
+    kept, sizes = list(changes[-taken:]), list(counts[-taken:])
+    total, windows = max(1, sum(sizes)), [list[CommitChange]() for _ in range(number)]
+    for change, before in zip(kept, itertools.accumulate([0, *sizes]), strict=False):
+        windows[min(number - 1, before * number // total)].append(change)
+    return windows
+
+
+def _is_held(position: int) -> bool:
+    return position % _HELD == _HELD // 2
+
+
+def _learnt(
+    window: Sequence[CommitChange], drawn: dict[str, list[Sample]], settings: ProofSettings
+) -> list[Sample]:
+    found = [s for n, c in enumerate(window) if not _is_held(n) for s in drawn[c.commit]]
+    found = distinct(found)
+    if len(found) > settings.samples:
+        kept = random.Random(settings.job.seed).sample(range(len(found)), settings.samples)
+        found = [found[index] for index in sorted(kept)]
+    return prepare(found)
+
+
+def _refuse_short(
+    repository: Repository,
+    windows: Sequence[Sequence[CommitChange]],
+    learnt: Sequence[Sequence[Sample]],
+    settings: ProofSettings,
+) -> None:
+    least = min(settings.job.least_samples, settings.samples)
+    if min(map(len, windows)) <= _HELD // 2 or min(map(len, learnt)) < least:
+        commits = sum(map(len, windows))
+        raise NothingToLearnError(
+            f"{commits} usable commits of {repository.root} are too few for {len(windows)} "
+            f"windows of at least {_HELD // 2 + 1} commits and {least} samples; ask for fewer "
+            "with --updates, or name a repository with a longer history"
+        )
+
+
+def _known_before(
+    repository: Repository, changes: Sequence[CommitChange], first: CommitChange
+) -> set[str]:
+    """Lines in the files at the beginning, and in what the author's commits showed before."""
+    before = itertools.takewhile(lambda change: change.commit != first.commit, changes)
+    known = {line for change in before for line in _lines(file.text for file in change.files)}
+    if parent := first_parent(repository, first.commit):
+        files = changed_files(repository, EMPTY_TREE, parent).values()
+        known |= _lines(text for text in files if text)
+    return known
+
+
+def _questions(
+    windows: Sequence[Sequence[CommitChange]],
+    learnt: Sequence[Sequence[Sample]],
+    known: set[str],
+    settings: ProofSettings,
+) -> list[list[Question]]:
+    trained = learnt[: settings.updates]
+    shown = _lines(s.prefix + s.middle + s.suffix for part in trained for s in part)
+    written = [{_plain(line) for s in part for line in _written(s)} for part in trained]
+    everything = set[str]().union(*written)
+    earlier: set[str] = set()
+    found = []
+    for number, window in enumerate(windows):
+        items = [item for item in _new(window, known) if not _is_near(item, earlier)]
+        chosen = _drawn(items, settings.items, settings.seed)
+        found.append([Question(i, _is_clean(i, shown, everything)) for i in chosen])
+        earlier |= written[number] if number < len(written) else set()
+    return found
+
+
+def _new(window: Sequence[CommitChange], known: set[str]) -> Iterator[Item]:
+    """Items of the held commits whose line was never seen; `known` grows by the whole window."""
+    for position, change in enumerate(window):
+        if _is_held(position):
+            yield from (i for i in heldout_items([change], []) if _whole_line(i) not in known)
+        known |= _lines(file.text for file in change.files)
+
+
+def _drawn(items: Iterable[Item], count: int, seed: int) -> list[Item]:
+    """`count` items, from every commit in turn, in the order of commit and place."""
+    by_commit: dict[str, list[Item]] = {}
+    for item in items:
+        by_commit.setdefault(item.commit, []).append(item)
+    order = {commit: number for number, commit in enumerate(by_commit)}
+    for commit, own in by_commit.items():
+        random.Random(f"{seed}:{commit}").shuffle(own)
+    turns = itertools.chain.from_iterable(itertools.zip_longest(*by_commit.values()))
+    chosen = list(itertools.islice((item for item in turns if item is not None), count))
+    return sorted(chosen, key=lambda item: (order[item.commit], item.path, len(item.prefix)))
+
+
+def _is_clean(item: Item, shown: set[str], written: set[str]) -> bool:
+    return _whole_line(item) not in shown and not _is_near(item, written)
+
+
+def _is_near(item: Item, lines: set[str]) -> bool:
+    line = _plain(_whole_line(item))
+    similarity = Levenshtein.normalized_similarity
+    found = process.extractOne(line, lines, scorer=similarity, score_cutoff=_NEAR)
+    return found is not None
+
+
+def _passages(
+    window: Sequence[CommitChange], asked: Sequence[Question], lines: int
+) -> Iterator[Passage]:
+    """What is typed: from questions' lines on to the end of what was added there."""
+    changes = {change.commit: change for change in window}
+    by_commit = {question.item.commit: question.item for question in reversed(asked)}
+    for item in reversed(by_commit.values()):
+        if lines <= 0:
+            return
+        file = next(f for f in changes[item.commit].files if f.path == item.path)
+        passage = _passage(item, file, min(lines, _PASSAGE_LINES))
+        lines -= len(passage.lines)
+        yield passage
+
+
+def _passage(item: Item, file: FileChange, most: int) -> Passage:
+    spans = line_spans(file.text)
+    first = len(split_lines(item.prefix)) - 1
+    last = next(end for start, end in file.added if start <= first <= end)
+    final = min(last, first + most - 1)
+    lines = tuple(file.text[slice(*span)].rstrip() for span in spans[first : final + 1])
+    while len(lines) > 1 and not lines[-1].strip():
+        lines = lines[:-1]
+    above, below = file.text[: spans[first][0]], file.text[spans[last][1] :]
+    return Passage(item.commit, item.path, item.language, above, lines, below)
+
+
+def _lines(texts: Iterable[str]) -> set[str]:
+    return {line.strip() for text in texts for line in split_lines(text)}
+
+
+def _written(sample: Sample) -> list[str]:
+    """The lines that a sample teaches, from their beginning."""
+    return split_lines(sample.prefix.rpartition("\n")[2] + sample.middle)
+
+
+def _whole_line(item: Item) -> str:
+    return (item.prefix.rpartition("\n")[2] + item.expected).strip()
+
+
+def _plain(line: str) -> str:
+    return _NUMBER.sub("0", " ".join(line.split()))
