@@ -13,7 +13,7 @@ from neuralforge_trainer.evaluate.copier import Copier
 from neuralforge_trainer.evaluate.heldout import heldout_items, split
 from neuralforge_trainer.evaluate.metrics import exact_match
 from neuralforge_trainer.house_style import make_repository
-from neuralforge_trainer.samples.dedup import unique
+from neuralforge_trainer.samples.dedup import distinct
 from neuralforge_trainer.samples.fim import samples_of
 from neuralforge_trainer.samples.git import CommitChange, authors, choose_author, user_commits
 from neuralforge_trainer.samples.repository import open_repository
@@ -73,7 +73,7 @@ def test_what_has_to_be_left_out_is_left_out(house: Path) -> None:
 def test_it_is_enough_to_learn_from_and_no_copier_solves_it(house: Path) -> None:
     changes = walk(house)
     train, heldout = split(changes)
-    drawn = unique(s for change in changes for s in samples_of(change, "house", 0))
+    drawn = distinct(s for change in changes for s in samples_of(change, "house", 0))
     items = heldout_items(heldout, train)
     assert len(drawn) >= 1_000
     assert len(items) >= 300

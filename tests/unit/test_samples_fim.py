@@ -13,7 +13,7 @@ from neuralforge_adapters.language import language_of
 from neuralforge_server.session.rows import TrainingEvent
 from neuralforge_trainer.errors import SampleFormatError
 from neuralforge_trainer.samples import middles
-from neuralforge_trainer.samples.dedup import unique
+from neuralforge_trainer.samples.dedup import Distinct, Passage, distinct
 from neuralforge_trainer.samples.fim import samples_of
 from neuralforge_trainer.samples.git import CommitChange, FileChange
 from neuralforge_trainer.samples.lines import line_spans, split_lines, visible
@@ -33,6 +33,12 @@ METHODS = """\
 CODE = "".join(METHODS.format(name=f"load_{n}", number=n) for n in range(6))
 CODE = f"class Crane:\n{CODE}"
 
+ABOVE = """\
+    def bill(self, fees: list[Fee], year: int = 2024) -> float:
+        self.log.debug("billing %s fees of %s", len(fees), year)
+"""
+SUM = "sum(fee.amount for fee in fees if fee.due)"
+BELOW = "\n        return round(total * self.rate, 2)\n"
 SAMPLE = Sample("a = ", "1 + 2", "\n", "python", "a.py", "repo", 7.5, "git", "c0ffee")
 
 
@@ -191,7 +197,21 @@ def test_duplicates_go_and_the_first_stays() -> None:
     same = replace(SAMPLE, prefix="a  = ", middle="10 + 2", commit="beef", time=9.0)
     other_line = replace(SAMPLE, prefix="b = ")
     other_middle = replace(SAMPLE, middle="1 - 2")
-    assert unique([SAMPLE, same, other_line, other_middle]) == [SAMPLE, other_line, other_middle]
+    assert distinct([SAMPLE, same, other_line, other_middle]) == [SAMPLE, other_line, other_middle]
+
+
+def test_moved_and_renamed_code_is_a_near_duplicate_and_the_next_line_is_not() -> None:
+    first = replace(SAMPLE, prefix=f"{ABOVE}    total = ", middle=SUM, suffix=BELOW)
+    second = replace(
+        SAMPLE, prefix=f"{ABOVE}    total = {SUM}\n    return ", middle="total * 2", suffix="\n"
+    )
+    moved = "import json\n" * 9 + first.prefix.replace("billing", "sending")
+    renamed = replace(first, prefix=moved)
+    seen = Distinct()
+    assert [seen.admits(s) for s in (first, second, renamed)] == [True, True, False]
+    assert (seen.exact, seen.near) == (0, 1)
+    assert seen.repeats(Passage.of(renamed))
+    assert not seen.repeats(Passage.of(replace(renamed, middle="None", suffix="")))
 
 
 def event(text: str) -> TrainingEvent:

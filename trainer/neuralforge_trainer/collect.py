@@ -22,7 +22,7 @@ from neuralforge_server.session.scrub import has_placeholder, scrub_parts
 from neuralforge_trainer.errors import NothingToLearnError, RepositoryError
 from neuralforge_trainer.evaluate.heldout import Item, heldout_items, split
 from neuralforge_trainer.learn.replay import ReplayBuffer
-from neuralforge_trainer.samples.dedup import unique
+from neuralforge_trainer.samples.dedup import distinct
 from neuralforge_trainer.samples.fim import samples_of
 from neuralforge_trainer.samples.git import CommitChange, choose_author, user_commits
 from neuralforge_trainer.samples.repository import open_repository
@@ -82,7 +82,7 @@ def _from_git(home: Home, path: Path, job: Job) -> Material:
     new = [change for change in changes if change.time > since]
     train, heldout = _split(known, new, settings)
     samples = [s for change in train for s in samples_of(change, name, settings.seed)]
-    samples = _chosen(unique(samples), settings)
+    samples = _chosen(distinct(samples), settings)
     _refuse_little(samples, heldout, settings, f"{len(new)} new commits in {name}")
     newest = train[-1]
     data = {
@@ -120,7 +120,7 @@ def _from_session(home: Home, settings: JobSettings) -> Material:
     items = [_item(s) for _, _, found in events[cut:] for s in found if "\n" not in s.middle]
     seen = {s.middle.strip() for _, _, found in events[:cut] for s in found}
     items = [item for item in items if item.expected.strip() not in seen]
-    samples = _chosen(unique(s for _, _, found in events[:cut] for s in found), settings)
+    samples = _chosen(distinct(s for _, _, found in events[:cut] for s in found), settings)
     heldout = items[-settings.heldout_items :]
     _refuse_little(samples, heldout, settings, f"{len(events)} new events in the session log")
     data = {

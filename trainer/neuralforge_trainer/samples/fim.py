@@ -8,10 +8,11 @@ Knows no tokenizer: special tokens and their order come where samples are tokeni
 from __future__ import annotations
 
 import random
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
 
-from neuralforge_adapters.fim import Window
+from neuralforge_adapters.fim import Window, split_lines
 from neuralforge_trainer.samples.git import CommitChange, FileChange
 from neuralforge_trainer.samples.lines import line_spans, visible
 from neuralforge_trainer.samples.middles import Place, Span, draw_middle
@@ -65,13 +66,13 @@ def cut(spot: Spot, repository: str, seed: int, source: Source = "git") -> Sampl
     """The sample that starts at `spot`, its middle drawn by `middles.SHARES`."""
     text = spot.file.text
     random_source = _random(seed, spot.change, spot.file, spot.number)
-    place = Place(text, line_spans(text), spot.number, spot.last, lambda: _tree(spot.file))
+    lines = _lines(text)
+    place = Place(text, lines, spot.number, spot.last, lambda: _tree(spot.file))
     start, end = draw_middle(place, random_source)
-    prefix, suffix = shown_window(text, (start, end))
     return Sample(
-        prefix=prefix,
+        prefix=_shown(text, lines, spot.number, start)[0],
         middle=text[start:end],
-        suffix=suffix,
+        suffix=_shown(text, lines, bisect_right(lines, (end, len(text))) - 1, end)[1],
         language=spot.file.language,
         path=spot.file.path,
         repository=repository,
@@ -81,10 +82,9 @@ def cut(spot: Spot, repository: str, seed: int, source: Source = "git") -> Sampl
     )
 
 
-def shown_window(text: str, span: Span) -> tuple[str, str]:
-    """What the engine would be shown of `text` before and after `span`."""
-    beyond = span[1] + _WINDOW.suffix_chars + 1  # one more, so that a cut line is seen to be cut
-    return _WINDOW.cut_text(text[: span[0]], text[span[1] : beyond])
+def _shown(text: str, lines: list[Span], number: int, position: int) -> tuple[str, str]:
+    """What the engine would be shown of `text` around `position`, which lies on that line."""
+    return _WINDOW.cut(_full_lines(text), number, position - lines[number][0])
 
 
 def _random(seed: int, change: CommitChange, file: FileChange, *more: int) -> random.Random:
@@ -102,6 +102,19 @@ def _draw(file: FileChange, random_source: random.Random, most: int) -> list[tup
     return sorted(random_source.sample(starts, most)) if len(starts) > most else starts
 
 
-@lru_cache(maxsize=4)  # the samples of a file are cut one after the other
+# the samples of a file are cut one after the other
+
+
+@lru_cache(maxsize=4)
+def _lines(text: str) -> list[Span]:
+    return line_spans(text)
+
+
+@lru_cache(maxsize=4)
+def _full_lines(text: str) -> list[str]:
+    return split_lines(text)
+
+
+@lru_cache(maxsize=4)
 def _tree(file: FileChange) -> Tree:
     return Tree(file.text, file.language)
