@@ -31,6 +31,8 @@ class FakeHub:
     """Status and the hub's error code for every request."""
     break_after: list[int] = field(default_factory=list)
     """Bytes of the body after which each GET of a file is broken off, in turn."""
+    stall_after: int = 0
+    """Bytes of the body after which a GET of a file waits for the end of the server."""
     fails_after_break: bool = False
     """Whether every request after a break is answered with an error."""
     requests: list[tuple[str, str, str]] = field(default_factory=list)
@@ -43,6 +45,7 @@ class FakeHub:
         return [r for method, path, r in self.requests if method == "GET" and "/resolve/" in path]
 
     def __enter__(self) -> FakeHub:
+        self.ended = threading.Event()
         handler = type("Handler", (_Handler,), {"hub": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
@@ -51,6 +54,7 @@ class FakeHub:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.ended.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -117,5 +121,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self.hub.refuse = (500, "")
             self.close_connection = True
             self.connection.close()
+            return
+        if "X-Repo-Commit" in headers and self.hub.stall_after:
+            self.wfile.write(body[: self.hub.stall_after])
+            self.wfile.flush()
+            self.hub.ended.wait()
+            self.close_connection = True
             return
         self.wfile.write(body)

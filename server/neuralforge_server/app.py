@@ -75,6 +75,11 @@ class App(DocumentListener):
         self.life: EngineLife | None = None
         self.workspace: Workspace | None = None
         self.indexing: Indexing | None = None
+        self._switched: bool | None = None
+        """Whether to suggest anything, where the user said so by command; a change of the setting
+        is a later word."""
+        self._enabled: bool | None = None
+        """What the setting says of it."""
         self.begun = asyncio.Event()
         """Set once the settings are known and everything is started."""
         self._ended = False
@@ -117,7 +122,14 @@ class App(DocumentListener):
     async def configure(self, raw: Any) -> None:
         """Settings have changed; `raw` are those that a client pushed."""
         pulled = await self.link.configuration()
-        settings = self._parsed(raw if pulled is None else pulled)
+        await self._use(self._parsed(raw if pulled is None else pulled))
+
+    async def switch(self, enabled: bool) -> None:
+        """Suggest anything at all, or nothing, until the server ends, whatever the settings say."""
+        self._switched = enabled
+        await self._use(self._overridden(self.settings))
+
+    async def _use(self, settings: Settings) -> None:
         before, self.settings = self.settings, settings
         self.host.service.asking.use(settings)
         if self.learner is not None:
@@ -206,9 +218,18 @@ class App(DocumentListener):
         settings, problems = parse(raw)
         for problem in problems:
             self.link.show(Notice("warning", f"{problem}."))
+        if settings.completion.enabled != self._enabled:
+            self._enabled, self._switched = settings.completion.enabled, None
+        return self._overridden(settings)
+
+    def _overridden(self, settings: Settings) -> Settings:
+        """With what the command line and the user's commands say instead."""
         if self.options.endpoint:
             engine = replace(settings.engine, endpoint=self.options.endpoint)
             settings = replace(settings, engine=engine)
+        if self._switched is not None:
+            completion = replace(settings.completion, enabled=self._switched)
+            settings = replace(settings, completion=completion)
         return settings
 
     def _begin_remembering(self) -> None:
@@ -233,7 +254,7 @@ class App(DocumentListener):
         self.learner = Learner(
             home,
             self.settings.learning,
-            self.writer,
+            self._count_new_samples,
             self._trained_base,
             lambda title, cancel: progress.begin(self.link.server, title, cancel),
             self.link.show,
@@ -241,6 +262,11 @@ class App(DocumentListener):
         if self.writer is not None:
             self.consent = Consent(self.link, self.writer, self._decided)
         self.spawn(self.learner.run())
+
+    async def _count_new_samples(self) -> int:
+        if self.writer is None:
+            return 0
+        return await self.writer.ask(lambda recorder: recorder.log.count_new_samples())
 
     def _begin_watching(self) -> None:
         home = self.host.home

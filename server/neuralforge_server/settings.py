@@ -7,9 +7,12 @@ stands. The docs' table and what clients show are made from this tree. Knows no 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from neuralforge_adapters.allowance import HOURS_PATTERN, Limits
 
 SECTION = "neuralforge"
 
@@ -17,10 +20,19 @@ Arm = Literal["none", "replay", "ewc", "both"]
 
 
 def _setting(
-    default: Any, description: str, low: float | None = None, high: float | None = None
+    default: Any,
+    description: str,
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    form: tuple[str, str] | None = None,
 ) -> Any:
-    """A field with what a reader of the docs wants to know."""
-    bounds = {"low": low, "high": high}
+    """A field with what a reader of the docs wants to know.
+
+    Args:
+        form: what a text must match, as a regular expression and in words.
+    """
+    bounds = {"low": low, "high": high, "form": form}
     return field(default=default, metadata={"description": description, **bounds})
 
 
@@ -30,6 +42,17 @@ class CompletionSettings:
 
     enabled: bool = _setting(
         True, "Suggest anything at all; `false` leaves no engine and no base in memory."
+    )
+    languages: Mapping[str, bool] = field(
+        default_factory=dict,
+        metadata={
+            "description": (
+                "Languages, by their LSP ids, in which to suggest or not; `*` stands for those "
+                "that are not named."
+            ),
+            "low": None,
+            "high": None,
+        },
     )
     max_lines: int = _setting(
         8, "Lines of one suggestion at most, where a block begins; elsewhere it is one.", 1, 20
@@ -135,7 +158,31 @@ class LearningSettings:
     min_new_commits: int = _setting(
         1, "New commits in a repository that are worth a training.", 1, 100_000
     )
+    on_battery: bool = _setting(False, "Also train while the machine runs on its battery.")
+    hours: str = _setting(
+        "",
+        "When trainings may run, such as `22:00-06:00` (local time); empty for always.",
+        form=(rf"({HOURS_PATTERN})?", "a span such as '22:00-06:00'"),
+    )
+    minutes_per_day: float = _setting(
+        0.0, "Minutes of training a day at most, pauses not counted; 0: no limit.", 0, 1440
+    )
+    cpu_minutes_per_day: float = _setting(
+        0.0,
+        "Minutes of processor time a day at most, over all cores: at 10 W a core, six of them are "
+        "one watt-hour. 0: no limit.",
+        0,
+        100_000,
+    )
+    threads: int = _setting(
+        0, "Threads that a training computes with; 0 for all physical cores but one.", 0, 256
+    )
     arm: Arm = _setting("both", "What guards against forgetting.")  # noqa: RUF009 - a field
+
+    @property
+    def limits(self) -> Limits:
+        """What holds for trainings that nobody asked for."""
+        return Limits(self.hours, self.on_battery, self.minutes_per_day, self.cpu_minutes_per_day)
 
 
 @dataclass(frozen=True)
@@ -233,12 +280,15 @@ def _parse_leaf(
     known: Any, kind: Any, raw: Any, path: str, problems: list[str], values: dict[str, Any]
 ) -> None:
     low, high = known.metadata["low"], known.metadata["high"]
+    form = known.metadata.get("form")
     try:
         value = _convert(kind, raw)
         if low is not None and not low <= value <= high:
             raise ValueError
+        if form is not None and not re.fullmatch(form[0], value):
+            raise ValueError
     except (ValueError, OverflowError):
-        expected = _kind_name(kind, low, high)
+        expected = _kind_name(kind, low, high) if form is None else form[1]
         problems.append(
             f"{path} is {_shown(raw)}, but must be {expected}; the default "
             f"{_default(known)!r} is used"
@@ -277,7 +327,7 @@ def _kind_name(kind: Any, low: float | None, high: float | None) -> str:
     if get_origin(kind) is tuple:
         return "list of strings"
     if get_origin(kind) is Mapping:
-        return "object of lists of strings"
+        return f"object of {'true or false' if get_args(kind)[1] is bool else 'lists of strings'}"
     name = {bool: "true or false", int: "integer", float: "number", str: "string"}[kind]
     return name if low is None else f"{name} from {low:g} to {high:g}"
 

@@ -13,7 +13,7 @@ from neuralforge_adapters.home import Home
 from neuralforge_server.cli.common import json_option, print_json, print_table, profile_option
 from neuralforge_server.indexing import forget_indexes
 from neuralforge_server.learning.trainer_process import forget
-from neuralforge_server.session.log import SessionLog
+from neuralforge_server.session.log import DAY_S, SessionLog
 from neuralforge_server.session.rows import Outcome, Tally
 
 _COLUMNS = [
@@ -39,14 +39,23 @@ def command() -> None:
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
 @click.option("--language", help="Only this language, by its LSP name.")
 @click.option("--outcome", type=click.Choice(get_args(Outcome)), help="Only those that ended so.")
+@click.option("--text", help="Only those with this in the text or in the file's path.")
+@click.option("--days", type=click.FloatRange(0), help="Only those of so many days until now.")
 @profile_option
 @json_option
 def show(
-    limit: int, language: str | None, outcome: Outcome | None, home: Home, as_json: bool
+    limit: int,
+    language: str | None,
+    outcome: Outcome | None,
+    text: str | None,
+    days: float | None,
+    home: Home,
+    as_json: bool,
 ) -> None:
     """The latest suggestions, and what became of each."""
+    since = 0.0 if days is None else time.time() - days * DAY_S
     with SessionLog.open_to_read(home.session_log) as log:
-        rows = log.show(limit, language=language, outcome=outcome)
+        rows = log.show(limit, language=language, outcome=outcome, text=text, since=since)
     if as_json:
         print_json(rows)
         return

@@ -14,7 +14,7 @@ import asyncio
 from typing import Any
 
 from neuralforge_server.app import App
-from neuralforge_server.commands import adapters, bases, learning, log, stacks, status
+from neuralforge_server.commands import adapters, bases, completion, learning, log, stacks, status
 from neuralforge_server.commands.shared import Handler
 from neuralforge_server.errors import CommandError
 
@@ -46,9 +46,13 @@ COMMANDS: dict[str, Handler] = {
         "skip", "end the training, and never train on its samples."
     ),
     "neuralforge.train.cancel": learning.order("cancel", "end the training; its samples stay new."),
+    "neuralforge.train.state": learning.state,
     "neuralforge.status": status.status,
+    "neuralforge.log.show": log.show,
     "neuralforge.log.purge": log.purge,
     "neuralforge.consent": learning.consent,
+    "neuralforge.consent.state": learning.consent_state,
+    "neuralforge.completion.toggle": completion.toggle,
     ACCEPTED: log.accepted,
 }
 
@@ -72,7 +76,7 @@ async def run(app: App, name: str, arguments: list[Any]) -> Any:
 def docs_table() -> str:
     """The content of `docs/lsp-commands.md`."""
     rows = "\n".join(
-        f"| `{name}` | {(handler.__doc__ or '').strip().replace('|', '&#124;')} |"
+        f"| `{name}` | {' '.join((handler.__doc__ or '').split()).replace('|', '&#124;')} |"
         for name, handler in COMMANDS.items()
     )
     return (

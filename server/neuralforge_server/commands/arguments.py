@@ -49,7 +49,7 @@ def flag(arguments: list[Any], at: int, name: str) -> bool:
 
 def is_number(given: Any) -> TypeGuard[int | float]:
     """Whether it is a number that anything here can be."""
-    return isinstance(given, int | float) and not isinstance(given, bool) and abs(given) < 1e9
+    return isinstance(given, int | float) and not isinstance(given, bool) and abs(given) < 1e12
 
 
 def entry(item: Any) -> StackEntry:

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from neuralforge_adapters.trainer_files import Command, is_running, request
+from neuralforge_adapters.trainer_files import Command, is_running, read_state, request
 from neuralforge_server.app import App
-from neuralforge_server.commands.arguments import folder_of, options, repository_of, text
+from neuralforge_server.commands.arguments import flag, folder_of, options, repository_of, text
 from neuralforge_server.commands.shared import Handler, writer_of
+from neuralforge_server.documents import uri_path
 from neuralforge_server.errors import CommandError
+from neuralforge_server.learning import trainer_process
+from neuralforge_server.learning.reasons import why_none
 from neuralforge_server.learning.trigger import Job
+
+if TYPE_CHECKING:
+    from neuralforge_server.recorder import Recorder
 
 
 async def train_now(app: App, arguments: list[Any]) -> Any:
-    """`[{repository?}]` → a training, started now; asking for it is the yes for a repository."""
-    given = options(arguments, {"repository"}).get("repository")
+    """`[{repository?, session?}]` → a training, started now: on a repository, else on sessions.
+
+    Asking for it is the yes for a repository.
+    """
+    wanted = options(arguments, {"repository", "session"})
+    given, session = wanted.get("repository"), flag([wanted.get("session")], 0, "session")
+    if session and given is not None:
+        raise CommandError("name a repository, or session: true, not both; they train one by one")
     assert app.learner is not None
     repository = None if given is None else await asyncio.to_thread(repository_of, given)
     if repository is not None and app.consent is not None:
@@ -45,3 +59,37 @@ async def consent(app: App, arguments: list[Any]) -> Any:
     assert app.consent is not None
     await app.consent.answer(repository, "yes" if answer == "yes" else "no")
     return {"repository": str(repository), "answer": answer}
+
+
+async def consent_state(app: App, arguments: list[Any]) -> Any:
+    """`[uri]`, a document or a folder → `repository`, `answer` (`yes`, `no`, null), `excluded`."""
+    named = text(arguments, 0, "uri")
+    path = Path(uri_path(named) or named)
+    writer = writer_of(app)
+
+    def look(recorder: Recorder) -> dict[str, Any]:
+        from neuralforge_server.session.exclude import find_repository  # slow to import
+
+        root = find_repository(path)
+        answer = None if root is None else recorder.log.consent(root)
+        excluded = recorder.exclusions.is_excluded(path)
+        repository = None if root is None else str(root)
+        return {"repository": repository, "answer": answer, "excluded": excluded}
+
+    return await writer.ask(look)
+
+
+async def state(app: App, _: list[Any]) -> Any:
+    """`[]` → `trainer`, what it does; `running`, `paused`; `reason`, why none is at work."""
+    assert app.learner is not None
+    home, facts = app.host.home, await app.learner.facts()
+    trainer = await asyncio.to_thread(read_state, home)
+    missing = await asyncio.to_thread(trainer_process.missing_packages)
+    return {
+        "trainer": None if trainer is None else asdict(trainer),
+        "running": facts.running,
+        "paused": facts.paused,
+        "reason": why_none(app.learner.settings, facts, missing),
+        "new_samples": facts.new_samples,
+        "new_commits": {str(r): count for r, count in facts.new_commits.items()},
+    }

@@ -15,6 +15,7 @@ from neuralforge_adapters.stack import ResolvedStack
 from neuralforge_server.completion.cache import Key
 from neuralforge_server.completion.extent import Place, look, rules_at
 from neuralforge_server.completion.spot import Spot
+from neuralforge_server.completion.toggles import Toggles
 from neuralforge_server.documents import Document, Position
 from neuralforge_server.engine.interface import Engine
 from neuralforge_server.engine.protocol import CompleteRequest, Surroundings, WarmRequest
@@ -28,6 +29,7 @@ class Asking:
         self.window = Window()
         self.around: Callable[[Document], Surroundings] = lambda _: Surroundings()
         """What a document's requests show of other files."""
+        self.toggles = Toggles()
         self.stack_of: Callable[[Document], ResolvedStack | None] = lambda _: None
         """The stack of a document that has one of its own."""
         self._looked: tuple[tuple[str, int, int, Position], Place] | None = None
@@ -42,6 +44,12 @@ class Asking:
     def completion(self) -> CompletionSettings:
         """The settings of suggestions."""
         return self.settings.completion
+
+    def wanted(self, document: Document) -> bool:
+        """Whether anything is to be suggested in a document."""
+        if document.too_large or document.left_alone or not self.completion.enabled:
+            return False
+        return self.toggles.allow(document, self.completion.languages)
 
     @property
     def memory(self) -> float:
@@ -88,6 +96,8 @@ class Asking:
 
 def _digest(settings: Settings) -> str:
     """Of what changes a text; whether and when one is shown does not."""
-    completion = replace(settings.completion, enabled=True, popup=False, prefetch=True)
+    completion = replace(
+        settings.completion, enabled=True, languages={}, popup=False, prefetch=True
+    )
     content = repr((completion, settings.context, settings.memory, settings.engine.context_tokens))
     return hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -60,7 +60,9 @@ class CompletionService:
         """The weights in force are known: serve what waits."""
         self._opened = True
         for waiting in list(self._waiting.values()):
-            if waiting.idle:
+            if not self.asking.wanted(waiting.spot.document):
+                waiting.resolve([])  # the settings came after the request
+            elif waiting.idle:
                 self._serve(waiting)
 
     def hold(self) -> None:
@@ -92,7 +94,7 @@ class CompletionService:
         """
         uri = document.uri
         self._supersede(uri)
-        if not self.asking.completion.enabled or document.too_large or document.left_alone:
+        if not self.asking.wanted(document):
             return []
         waiting = self._waiting[uri] = self._wait_at(document, position, invoked)
         self.counts.requests += 1
@@ -127,7 +129,7 @@ class CompletionService:
 
     def warm(self, document: Document, position: Position) -> None:
         """Have the prompt at a position computed ahead, unless one is being computed."""
-        if self._opened and self.asking.completion.enabled and not self._running:
+        if self._opened and self.asking.wanted(document) and not self._running:
             spot = Spot.at(document, position, self.asking.window)
             self.engine.tell(self.asking.warm(spot, self.asking.key(document, self.engine)))
 

@@ -147,6 +147,12 @@ def find_repository(path: Path) -> Path | None:
     return None
 
 
+def common_git_dir(root: Path) -> Path | None:
+    """The folder that a repository and its linked worktrees share; None where `root` is none."""
+    git_dir = _git_dir(root)
+    return None if git_dir is None else _common_dir(git_dir).resolve()
+
+
 def _is_ignored(
     own: Iterable[tuple[GitIgnoreSpec | None, str]],
     shared: Iterable[GitIgnoreSpec | None],
