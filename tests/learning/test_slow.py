@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from gguf_maker import make_base
 from lora_maker import random_lora
-from neuralforge_adapters.base import Base
+from neuralforge_adapters.base import Base, file_digest
 from neuralforge_trainer.learn.lora import lora_parameters
 from neuralforge_trainer.learn.slow import average, slow_down, snapshot
 
@@ -68,10 +70,10 @@ def test_nothing_of_a_modules_own_size_is_made() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
-def test_a_model_goes_that_share_of_the_way(
-    shared_base: Base, tmp_path_factory: pytest.TempPathFactory, share: float
-) -> None:
-    model = random_lora(shared_base, tmp_path_factory.mktemp("lora"))
+def test_a_model_goes_that_share_of_the_way(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "small.gguf"
+    make_base(path, layers=2, width=64, heads=2, kv_heads=1, hidden=96, vocabulary=12_288)
+    model = random_lora(Base(path, file_digest(path)), tmp_path / "lora")
     before = snapshot(model)
     source = torch.Generator().manual_seed(1)
     with torch.no_grad():

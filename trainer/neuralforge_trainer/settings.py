@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 from neuralforge_adapters.allowance import Limits
 from neuralforge_trainer.errors import JobError
+from neuralforge_trainer.samples.selection import Selection
 
 Arm = Literal["none", "replay", "ewc", "both"]
 """What guards against forgetting."""
@@ -50,6 +51,19 @@ class JobSettings:
     """EWC's strength; see `learn.ewc`."""
     fisher_samples: int = 32
     fisher_decay: float = 0.9
+    distillation: float = 0.0
+    """Weight of what was said of replayed samples before, beside 1 for their text; 0 for none."""
+    fast_share: float = 1.0
+    """How far a new version goes from the one before to what was trained; see `learn.slow`."""
+    preferences: bool = False
+    """Learn from dismissed and edited suggestions."""
+    least_preferences: int = 1000
+    """New ones that are worth it."""
+    preference_rate: float = 1.2e-4
+    """As `learning_rate`: 5e-6, as is customary, at a width of 1536."""
+    preference_beta: float = 0.1
+    progressive: bool = False
+    """An adapter for each repository; see `learn.progressive`."""
     heldout_share: float = 0.2
     """Of the new commits or events, how many of the newest are kept for the gate."""
     heldout_items: int = 80
@@ -100,6 +114,11 @@ class Job:
     limits: Limits = field(default_factory=Limits)
     """What holds for a training that nobody asked for; by default nothing."""
     settings: JobSettings = field(default_factory=JobSettings)
+
+    @property
+    def selection(self) -> Selection:
+        """What of the source is wanted."""
+        return Selection(self.since, self.languages, self.patterns)
 
     @property
     def source(self) -> str:

@@ -24,6 +24,8 @@ class Encoded:
 
     ids: tuple[int, ...]
     weights: tuple[float, ...]
+    teaching: bytes = b""
+    """What is to be said at its targets, where that is known; see `distill`."""
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -62,7 +62,7 @@ def average(parts: Sequence[tuple[Factors, float]], rank: int) -> Factors:
     wide = torch.cat([w * b.detach().double().cpu() for (_, b), w in parts], dim=1)
     out_basis, out_part = torch.linalg.qr(wide)
     in_basis, in_part = torch.linalg.qr(tall)
-    left, values, right = torch.linalg.svd(out_part @ in_part.T)
+    left, values, right = torch.linalg.svd(out_part @ in_part.T, full_matrices=False)
     roots = values[:rank].sqrt()
     b = out_basis @ (left[:, :rank] * roots)
     a = (roots[:, None] * right[:rank]) @ in_basis.T
