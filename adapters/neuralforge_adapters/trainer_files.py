@@ -111,6 +111,11 @@ def write_state(home: Home, state: TrainerState) -> None:
     write_json(state_file(home), asdict(state))
 
 
+def died(state: TrainerState) -> bool:
+    """Whether the trainer's process ended before it could say how its work ended."""
+    return state.state == "failed" and not state.error
+
+
 def is_running(home: Home) -> bool:
     """Whether a trainer is at work."""
     state = read_state(home)

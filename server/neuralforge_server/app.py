@@ -20,7 +20,7 @@ from neuralforge_adapters.base import open_base
 from neuralforge_adapters.base_choice import BaseChoice
 from neuralforge_adapters.errors import NeuralForgeError
 from neuralforge_adapters.home import DEFAULT_PROFILE, Home, private_dir
-from neuralforge_adapters.trainer_files import state_file
+from neuralforge_adapters.trainer_files import control_file, state_file
 from neuralforge_server import progress
 from neuralforge_server.client_link import ClientLink
 from neuralforge_server.completion.waiting import Suggestion
@@ -39,6 +39,7 @@ from neuralforge_server.session.rows import Answer, Trigger
 from neuralforge_server.session.rows import Suggestion as SuggestionRow
 from neuralforge_server.session_writer import SessionWriter
 from neuralforge_server.settings import Settings, parse
+from neuralforge_server.status_feed import StatusFeed
 from neuralforge_server.watch import Watcher
 from neuralforge_server.workspace import Workspace
 
@@ -67,6 +68,8 @@ class App(DocumentListener):
         """The workspace's."""
         self.link: ClientLink
         self.documents: dict[str, Document] = {}
+        self.latency_ms: float | None = None
+        """Milliseconds that the last suggestion took."""
         self.own_ms: deque[float] = deque(maxlen=1000)
         """Milliseconds that requests spent outside the engine."""
         self.writer: SessionWriter | None = None
@@ -75,6 +78,8 @@ class App(DocumentListener):
         self.life: EngineLife | None = None
         self.workspace: Workspace | None = None
         self.indexing: Indexing | None = None
+        self.feed: StatusFeed | None = None
+        """The status line, where the client shows one."""
         self._switched: bool | None = None
         """Whether to suggest anything, where the user said so by command; a change of the setting
         is a later word."""
@@ -117,6 +122,8 @@ class App(DocumentListener):
         for document in list(self.documents.values()):
             self.opened(document)
         self.begun.set()
+        if self.feed is not None:
+            self.spawn(self.feed.run())
         await self.link.follow_configuration()
 
     async def configure(self, raw: Any) -> None:
@@ -138,6 +145,7 @@ class App(DocumentListener):
         assert self.life is not None and self.workspace is not None
         self.workspace.use(settings)
         await self.life.follow(settings)
+        self.touch()
         await self._follow_index()
         if (settings.log, settings.profile) != (before.log, before.profile):
             self.link.show(
@@ -163,8 +171,19 @@ class App(DocumentListener):
         if self.writer is not None:
             await asyncio.to_thread(self.writer.close)
 
+    def notice(self, notice: Notice) -> None:
+        """The engine or the stack has something to say to the user."""
+        self.link.show(notice)
+        self.touch()
+
+    def touch(self) -> None:
+        """What the status line shows may have changed."""
+        if self.feed is not None:
+            self.feed.touch()
+
     def _engine_ready(self) -> None:
         assert self.workspace is not None
+        self.touch()
         self.workspace.tell_again()
         self.spawn(self._follow_index())
 
@@ -272,7 +291,7 @@ class App(DocumentListener):
         home = self.host.home
         self._watcher = Watcher(self._files_changed, self._anything_changed)
         self._adapter_watcher = Watcher(
-            lambda _: self.spawn(self.host.follow()), self._anything_changed, recursive=True
+            lambda _: self.spawn(self._follow_stack()), self._anything_changed, recursive=True
         )
         try:
             self._watcher.watch([private_dir(home.profile_dir), private_dir(home.trainer_dir)])
@@ -362,7 +381,11 @@ class App(DocumentListener):
 
     def sent(self, document: Document, suggestions: Sequence[Suggestion], trigger: Trigger) -> None:
         """Suggestions go to the client, the first one on show: remember them."""
-        if self.writer is None or not suggestions:
+        if not suggestions:
+            return
+        self.latency_ms = suggestions[0].milliseconds
+        self.touch()
+        if self.writer is None:
             return
         offset = document.offset(suggestions[0].position)
         rows = [_row(document, suggestion, trigger) for suggestion in suggestions]
@@ -382,21 +405,30 @@ class App(DocumentListener):
         self.learner.wake()
 
     def _anything_changed(self) -> None:
-        self.spawn(self.host.follow())
+        self.spawn(self._follow_stack())
         if self.learner is not None:
-            self.spawn(self.learner.show_state())
+            self.spawn(self._show_trainer(self.learner))
             self.learner.wake()
+
+    async def _follow_stack(self) -> None:
+        await self.host.follow()
+        self.touch()
+
+    async def _show_trainer(self, learner: Learner) -> None:
+        await learner.show_state()
+        if self.feed is not None:
+            await self.feed.look()
 
     def _files_changed(self, paths: set[Path]) -> None:
         if self.host.stack_file.path in paths:
-            self.spawn(self.host.follow())
+            self.spawn(self._follow_stack())
         based = BaseChoice(self.host.home).path in paths
         if based and self.life is not None:
             self.spawn(self.life.base_changed())
         if self.learner is None:
             return
-        if state_file(self.host.home) in paths:
-            self.spawn(self.learner.show_state())
+        if paths & {state_file(self.host.home), control_file(self.host.home)}:
+            self.spawn(self._show_trainer(self.learner))
         if based or any(path.name == "HEAD" for path in paths):
             self.learner.wake()
 

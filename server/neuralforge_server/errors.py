@@ -35,6 +35,14 @@ class TrainerStartError(NeuralForgeError):
     """The trainer's process cannot be started."""
 
 
+class DaemonError(NeuralForgeError):
+    """The daemon cannot be started as it was asked."""
+
+
+class DaemonBusyError(DaemonError):
+    """Another daemon serves the same profile."""
+
+
 class CommandError(NeuralForgeError):
     """A command of the client cannot be carried out as it was given."""
 

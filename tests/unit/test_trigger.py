@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from neuralforge_adapters.home import Home
+from neuralforge_adapters.trainer_files import TrainerState
+from neuralforge_server.learning.reasons import why_none
+from neuralforge_server.learning.repositories import Attempts
 from neuralforge_server.learning.trigger import Facts, Job, commits_since, decide
 from neuralforge_server.settings import LearningSettings
 
@@ -25,6 +30,9 @@ ONE, TWO = Path("one"), Path("two")
         (replace(IDLE, new_commits={ONE: 2, TWO: 3}), Job(TWO)),
         (replace(IDLE, new_commits={ONE: None, TWO: 3}), Job(ONE)),
         (replace(IDLE, new_samples=10, new_commits={ONE: 2}), Job()),
+        (replace(IDLE, new_samples=10, dataset=TWO), Job(dataset=TWO)),
+        (replace(IDLE, dataset=TWO, unfinished=Job(ONE)), Job(ONE)),
+        (replace(IDLE, unfinished=Job(ONE), awaited=TWO), Job(base=TWO)),
     ],
 )
 def test_what_is_worth_a_training(facts: Facts, job: Job | None) -> None:
@@ -33,9 +41,15 @@ def test_what_is_worth_a_training(facts: Facts, job: Job | None) -> None:
 
 @pytest.mark.parametrize(
     "hindrance",
-    [{"idle_seconds": 59.0}, {"running": True}, {"paused": True}],
+    [
+        {"idle_seconds": 59.0},
+        {"running": True},
+        {"paused": True},
+        {"battery": True},
+        {"over": "it is outside the hours 22:00-06:00"},
+    ],
 )
-def test_nothing_starts_at_a_bad_moment(hindrance: dict[str, float | bool]) -> None:
+def test_nothing_starts_at_a_bad_moment(hindrance: dict[str, float | bool | str]) -> None:
     facts = replace(IDLE, new_samples=100)
     assert decide(SETTINGS, facts) == Job()
     assert decide(SETTINGS, replace(facts, **hindrance)) is None  # type: ignore[arg-type]
@@ -43,6 +57,78 @@ def test_nothing_starts_at_a_bad_moment(hindrance: dict[str, float | bool]) -> N
 
 def test_nothing_starts_where_learning_is_off() -> None:
     assert decide(replace(SETTINGS, enabled=False), replace(IDLE, new_samples=100)) is None
+
+
+def test_the_user_may_allow_the_battery() -> None:
+    facts = replace(IDLE, new_samples=100, battery=True)
+    assert decide(replace(SETTINGS, on_battery=True), facts) == Job()
+
+
+@pytest.mark.parametrize(
+    ("facts", "missing", "words"),
+    [
+        (replace(IDLE, running=True), ["torch"], ""),
+        (IDLE, ["torch", "peft"], "torch, peft"),
+        (replace(IDLE, paused=True), [], "--resume"),
+        (replace(IDLE, battery=True), [], "learning.on_battery"),
+        (replace(IDLE, over="today's 30 minutes of training are spent"), [], "30 minutes"),
+        (replace(IDLE, idle_seconds=20.0), [], "after 40 s without typing"),
+        (replace(IDLE, new_samples=7), [], "7 new samples of 10, and no repository"),
+        (replace(IDLE, new_commits={ONE: 1}), [], "1 new commits of 2"),
+        (replace(IDLE, new_samples=10), [], "about to start"),
+    ],
+)
+def test_why_nothing_is_trained_is_told(facts: Facts, missing: list[str], words: str) -> None:
+    reason = why_none(SETTINGS, facts, missing)
+    assert words in reason and bool(reason) == bool(words)
+
+
+NOW = 1_000_000.0
+
+
+@pytest.fixture
+def attempts(home: Home, monkeypatch: pytest.MonkeyPatch) -> Attempts:
+    monkeypatch.setattr("time.time", lambda: NOW)
+    return Attempts(home)
+
+
+def ended(state: Any, job: Job | None = None, **more: Any) -> TrainerState:
+    return TrainerState(1, NOW + 1, (job or Job(ONE)).source, state, **more)
+
+
+@pytest.mark.parametrize(
+    ("end", "again"),
+    [
+        (None, True),
+        (ended("failed"), True),
+        (ended("interrupted"), True),
+        (ended("failed", error="HomeError"), False),
+        (ended("done"), False),
+        (ended("refused"), False),
+        (ended("cancelled"), False),
+        (ended("done", Job(TWO)), True),
+    ],
+)
+def test_what_was_killed_or_put_off_is_taken_up_again(
+    attempts: Attempts, end: TrainerState | None, again: bool
+) -> None:
+    assert attempts.unfinished(end) is None
+    attempts.started(Job(ONE), 0)
+    assert attempts.unfinished(end) == (Job(ONE) if again else None)
+
+
+def test_a_training_that_dies_is_given_up_and_one_that_is_put_off_is_not(
+    attempts: Attempts,
+) -> None:
+    job = Job(dataset=TWO)
+    for _ in range(4):
+        attempts.started(job, 0, ended("interrupted", job))
+    assert attempts.unfinished(ended("interrupted", job)) == job
+    dead = ended("failed", job)
+    for _ in range(2):
+        assert attempts.unfinished(dead) == job
+        attempts.started(job, 0, dead)
+    assert attempts.unfinished(dead) is None
 
 
 def test_commits_are_counted_from_the_reflog_by_time() -> None:

@@ -77,7 +77,7 @@ def lower_priority() -> None:
             process.nice(_NICE)
     with contextlib.suppress(OSError):  # where Linux weighs sessions first, nice alone is nothing
         if _AUTOGROUP.exists():
-            _AUTOGROUP.write_text(str(process.nice()), "ascii")
+            _AUTOGROUP.write_text(str(_NICE), "ascii")
     with contextlib.suppress(psutil.Error, OSError, AttributeError):  # macOS has no ionice
         if sys.platform == "win32":
             process.ionice(psutil.IOPRIO_LOW)

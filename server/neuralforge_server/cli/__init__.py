@@ -19,6 +19,7 @@ COMMANDS = {
     "serve": "Serve completions to an editor over LSP (also without a subcommand).",
     "complete": "Complete once at FILE:LINE:COLUMN.",
     "train": "Learn from a repository's history or from your sessions.",
+    "daemon": "Learn in the background without an editor: repositories and an inbox.",
     "adapters": "List, show, load, unload and roll back adapters.",
     "log": "Show, count and purge what is remembered.",
     "status": "Show the base, the stack, the log and the trainer.",

@@ -11,11 +11,13 @@ import contextlib
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 
+from neuralforge_adapters.allowance import on_battery, over, read_spent
 from neuralforge_adapters.base import embedded_base
 from neuralforge_adapters.base_choice import BaseChoice
 from neuralforge_adapters.errors import NeuralForgeError
@@ -32,11 +34,10 @@ from neuralforge_adapters.trainer_files import (
 )
 from neuralforge_server.engine.supervisor import Notice
 from neuralforge_server.errors import CommandError
+from neuralforge_server.learning.datasets import Datasets
 from neuralforge_server.learning.repositories import Attempts
 from neuralforge_server.learning.trainer_process import LOG_FILE, arguments, start_trainer
 from neuralforge_server.learning.trigger import Facts, Job, decide, seconds_to_wait
-from neuralforge_server.progress import Bar
-from neuralforge_server.session_writer import SessionWriter
 from neuralforge_server.settings import LearningSettings
 
 _TYPING_SECONDS = 0.1
@@ -44,6 +45,21 @@ _TYPING_SECONDS = 0.1
 
 _BUSY = 3
 """The trainer's status where another one is at work."""
+
+_END_SECONDS = 10.0
+_LOOK_AGAIN_SECONDS = 60.0
+"""After so long it is seen whether the hour or the mains now allow what they did not."""
+
+
+class Bar(Protocol):
+    """One training on show."""
+
+    def report(self, percent: int, message: str = "") -> None:
+        """Show how far it is: `percent` from 0 to 100."""
+
+    def end(self, message: str = "") -> None:
+        """Show that it is over."""
+
 
 BeginBar = Callable[[str, Callable[[], None]], Awaitable[Bar]]
 
@@ -55,21 +71,24 @@ class Learner:
         self,
         home: Home,
         settings: LearningSettings,
-        writer: SessionWriter | None,
-        base: Callable[[], Path],
+        count_samples: Callable[[], Awaitable[int]],
+        base: Callable[[], Path | None],
         begin_bar: BeginBar,
         notify: Callable[[Notice], None],
+        datasets: Datasets | None = None,
     ) -> None:
-        """`base` gives the base in use, which is the one to train for."""
+        """`count_samples` tells how many of editing sessions no training has used; `base` gives
+        the one to train for, None for the one in use."""
         self.home = home
         self.settings = settings
         self.repositories: set[Path] = set()
         """Those that may be learned from."""
-        self._writer = writer
+        self._count_samples = count_samples
         self._base = base
         self._begin_bar = begin_bar
         self._notify = notify
         self._attempts = Attempts(home)
+        self._datasets = datasets
         self._wake = asyncio.Event()
         self._typed_at = 0.0
         self._began = time.monotonic()
@@ -77,6 +96,7 @@ class Learner:
         self._shown: TrainerState | None = None
         self._state_lock = asyncio.Lock()
         self._start_lock = asyncio.Lock()
+        self._moving = threading.Lock()
         self._process: psutil.Popen | None = None
         """The trainer that was started here last, until it ends."""
 
@@ -99,10 +119,16 @@ class Learner:
             self._wake.clear()
             await self._wait_until_idle()
             try:
-                if job := decide(self.settings, await self._facts()):
-                    await self.start(job)
+                await self._start_what_is_due()
             except NeuralForgeError as error:
                 self._notify(Notice("warning", f"No training was started: {error}"))
+
+    async def _start_what_is_due(self) -> None:
+        facts = await self.facts()
+        if job := decide(self.settings, facts):
+            await self.start(job, asked=False)
+        elif facts.over or facts.battery:
+            asyncio.get_running_loop().call_later(_LOOK_AGAIN_SECONDS, self._wake.set)
 
     async def _wait_until_idle(self) -> None:
         """The user may also type in another editor, which tells no event here."""
@@ -113,8 +139,8 @@ class Learner:
         """Since the last key in any editor, or since this one was opened."""
         return min(seconds_since_typing(self.home), time.monotonic() - self._began)
 
-    async def start(self, job: Job) -> dict[str, Any]:
-        """Start a training, whoever wanted it.
+    async def start(self, job: Job, *, asked: bool = True) -> dict[str, Any]:
+        """Start a training; one that the user `asked` for has no limits but typing.
 
         Raises:
             CommandError: one is running already.
@@ -126,13 +152,24 @@ class Learner:
                     "a training is running already; wait for it, or stop it with "
                     "neuralforge.train.cancel"
                 )
-            await asyncio.to_thread(self._attempts.started, job, await self._count_samples())
-            args = arguments(job, self.settings, self._base())
+            samples, last = (
+                await self._count_samples(),
+                await asyncio.to_thread(read_state, self.home),
+            )
+            await asyncio.to_thread(self._attempts.started, job, samples, last)
+            args = arguments(job, self.settings, self._base(), asked=asked)
             process = await asyncio.to_thread(start_trainer, self.home, args)
             self._process = process
         self._reap(process, asyncio.get_running_loop())
-        source = "sessions" if job.repository is None else str(job.repository)
-        return {"started": True, "pid": process.pid, "source": source}
+        return {"started": True, "pid": process.pid, "source": job.source}
+
+    def end_training(self) -> None:
+        """Have a trainer that was started here keep its checkpoint and end; waits for it."""
+        process = self._process
+        if process is not None:
+            with contextlib.suppress(psutil.Error, OSError):
+                process.terminate()
+                process.wait(_END_SECONDS)
 
     def _is_running(self) -> bool:
         """Whether a trainer is at work, or was started here and has not yet said so."""
@@ -188,27 +225,44 @@ class Learner:
     def _cancel(self) -> None:
         asyncio.get_running_loop().run_in_executor(None, request, self.home, "cancel")
 
-    async def _facts(self) -> Facts:
+    async def facts(self) -> Facts:
+        """What decides whether a training starts."""
         samples = await self._count_samples()
         return await asyncio.to_thread(self._look, samples, frozenset(self.repositories))
 
     def _look(self, samples: int, repositories: frozenset[Path]) -> Facts:
+        running, state = self._is_running(), read_state(self.home)
+        limits, spent = self.settings.limits, read_spent(self.home)
+        dataset = None if running else self._next_dataset(state)
         return Facts(
             idle_seconds=self._idle_seconds(),
-            running=self._is_running(),
+            running=running,
             paused=read_control(self.home).command == "pause",
+            battery=on_battery(),
+            over=over(limits, spent, datetime.now()),
             awaited=self._awaited(),
+            unfinished=self._unfinished(state, repositories),
+            dataset=dataset,
             new_samples=self._attempts.new_samples(samples),
             new_commits=self._attempts.new_commits(repositories),
         )
+
+    def _next_dataset(self, state: TrainerState | None) -> Path | None:
+        if self._datasets is None:
+            return None
+        with self._moving:
+            self._datasets.settle(self._attempts, state)
+            return self._datasets.next(self._attempts)
+
+    def _unfinished(self, state: TrainerState | None, repositories: frozenset[Path]) -> Job | None:
+        """A repository may be learned from only for as long as the user says so."""
+        job = self._attempts.unfinished(state)
+        if job is None or job.repository is None or job.repository in repositories:
+            return job
+        return None
 
     def _awaited(self) -> Path | None:
         awaited = BaseChoice(self.home).read().awaited
         if awaited is None or awaited.refused:
             return None
         return Path(awaited.path) if awaited.path else embedded_base()
-
-    async def _count_samples(self) -> int:
-        if self._writer is None:
-            return 0
-        return await self._writer.ask(lambda recorder: recorder.log.count_new_samples())

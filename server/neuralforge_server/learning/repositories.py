@@ -9,14 +9,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neuralforge_adapters.home import Home, read_json, write_json
+from neuralforge_adapters.home import Home, locked, read_json, write_json
+from neuralforge_adapters.trainer_files import FINISHED, TrainerState, died
 from neuralforge_server.learning.trigger import Job, commits_since
 
+MOST_TRIES = 3
+"""A training whose process dies so often is not started again by itself."""
+
+_CLOCK_SLACK = 2.0
 _REFLOG_BYTES = 1 << 18
 """Only the newest part of a long reflog is read."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The training that was started last."""
+
+    job: Job
+    at: float
+    """Unix seconds."""
+    tries: int = 1
+    """How often it was started; those that were stopped until later do not count."""
+
+    def outcome(self, state: TrainerState | None) -> TrainerState | None:
+        """How it ended, by what the last trainer wrote; None where that was another one."""
+        if state is None or state.job != self.job.source or state.started < self.at - _CLOCK_SLACK:
+            return None
+        return state if state.state in FINISHED else None
 
 
 class Attempts:
@@ -24,21 +47,47 @@ class Attempts:
 
     def __init__(self, home: Home) -> None:
         self._file = home.profile_dir / "learning.json"
+        self._lock = home.profile_dir / ".learning.lock"
 
-    def started(self, job: Job, new_samples: int) -> None:
-        """Remember a start.
+    def started(self, job: Job, new_samples: int, last: TrainerState | None = None) -> None:
+        """Remember a start; `last` is what the trainer before it left.
 
         Raises:
             HomeError: the disk is full or read-only.
         """
         if job.base is not None:
             return
-        content = self._read()
-        if job.repository is None:
-            content["samples"] = new_samples
-        else:
-            content["repositories"][str(job.repository)] = time.time()
-        write_json(self._file, content)
+        with locked(self._lock, timeout=10):
+            content = self._read()
+            if job.repository is not None:
+                content["repositories"][str(job.repository)] = time.time()
+            elif job.dataset is None:
+                content["samples"] = new_samples
+            content["last"] = _as_json(Attempt(job, time.time(), self._tries(job, last)))
+            write_json(self._file, content)
+
+    def last(self) -> Attempt | None:
+        """The training that was started last."""
+        return _attempt(self._read()["last"])
+
+    def forget_last(self) -> None:
+        """It is settled, whatever the state says later.
+
+        Raises:
+            HomeError: the disk is full or read-only.
+        """
+        with locked(self._lock, timeout=10):
+            write_json(self._file, {**self._read(), "last": None})
+
+    def unfinished(self, state: TrainerState | None) -> Job | None:
+        """What was begun and neither ended nor given up; `state` is what the last trainer left."""
+        last = self.last()
+        if last is None:
+            return None
+        end = last.outcome(state)
+        if end is not None and end.state != "interrupted" and not died(end):
+            return None
+        return last.job if last.tries < MOST_TRIES or _is_interrupted(end) else None
 
     def new_samples(self, count: int) -> int:
         """How many of `count` unused samples came since; those that were used lower the mark."""
@@ -53,6 +102,12 @@ class Attempts:
             for r in repositories
         }
 
+    def _tries(self, job: Job, state: TrainerState | None) -> int:
+        last = self.last()
+        if last is None or last.job != job:
+            return 1
+        return last.tries + (not _is_interrupted(last.outcome(state)))
+
     def _read(self) -> dict[str, Any]:
         content = read_json(self._file)
         known = content if isinstance(content, dict) else {}
@@ -64,7 +119,34 @@ class Attempts:
                 for name, when in (repositories if isinstance(repositories, dict) else {}).items()
                 if isinstance(when, int | float)
             },
+            "last": known.get("last"),
         }
+
+
+def _is_interrupted(end: TrainerState | None) -> bool:
+    return end is not None and end.state == "interrupted"
+
+
+def _as_json(attempt: Attempt) -> dict[str, Any]:
+    paths = {"repository": attempt.job.repository, "dataset": attempt.job.dataset}
+    return {
+        **{name: None if path is None else str(path) for name, path in paths.items()},
+        "at": attempt.at,
+        "tries": attempt.tries,
+    }
+
+
+def _attempt(content: Any) -> Attempt | None:
+    """What `_as_json` wrote; None where it is damaged."""
+    try:
+        repository, dataset = content["repository"], content["dataset"]
+        job = Job(
+            repository=None if repository is None else Path(repository),
+            dataset=None if dataset is None else Path(dataset),
+        )
+        return Attempt(job, float(content["at"]), int(content["tries"]))
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def git_folder(repository: Path) -> Path:

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -46,13 +47,27 @@ def require_packages() -> None:
         )
 
 
-def arguments(job: Job, settings: LearningSettings, base: Path | None) -> list[str]:
-    """The trainer's command line for a job."""
-    source = ["--session"] if job.repository is None else ["--from-git", str(job.repository)]
-    source, base = (source, base) if job.base is None else (["--again"], job.base)
-    author = ["--author", settings.author] if settings.author and job.repository else []
+def arguments(
+    job: Job, settings: LearningSettings, base: Path | None, *, asked: bool = True
+) -> list[str]:
+    """The trainer's command line for a job; the user's limits hold where nobody asked for it."""
+    base = job.base or base
     quiet = ["--quiet-seconds", f"{settings.quiet_seconds:g}", "--arm", settings.arm]
-    return [*source, *author, *quiet, *(["--base", str(base)] if base else [])]
+    limits = [] if asked else ["--limits", json.dumps(asdict(settings.limits))]
+    threads = ["--threads", str(settings.threads)] if settings.threads else []
+    named = ["--base", str(base)] if base else []
+    return [*_source(job, settings), *quiet, *threads, *limits, *named]
+
+
+def _source(job: Job, settings: LearningSettings) -> list[str]:
+    if job.base is not None:
+        return ["--again"]
+    if job.dataset is not None:
+        return ["--dataset", str(job.dataset)]
+    if job.repository is None:
+        return ["--session"]
+    author = ["--author", settings.author] if settings.author else []
+    return ["--from-git", str(job.repository), *author]
 
 
 def start_trainer(home: Home, args: Sequence[str]) -> psutil.Popen:
