@@ -178,6 +178,43 @@ class LearningSettings:
         0, "Threads that a training computes with; 0 for all physical cores but one.", 0, 256
     )
     arm: Arm = _setting("both", "What guards against forgetting.")  # noqa: RUF009 - a field
+    replay_capacity: int = _setting(
+        1000, "Samples that the replay buffer holds, spread over what you wrote.", 1, 100_000
+    )
+    replay_share: float = _setting(0.2, "Of what a training sees, how much is replayed.", 0, 0.9)
+    distillation: float = _setting(
+        0.0, "Weight of what the version before said of replayed samples; 0: none.", 0, 10
+    )
+    fast_share: float = _setting(
+        1.0,
+        "How far a new version goes from the one before to what was trained; 1: all the way.",
+        0.01,
+        1,
+    )
+    preferences: bool = _setting(
+        False, "Also learn from suggestions that you dismissed or changed after accepting."
+    )
+    min_preferences: int = _setting(
+        1000, "New suggestions of that kind that are worth learning from.", 1, 1_000_000
+    )
+    progressive: bool = _setting(
+        False,
+        "Train an adapter for each repository, `personal-<repository>`, and leave the others as "
+        "they are; the stack serves them together.",
+    )
+
+    @property
+    def memory(self) -> dict[str, Any]:
+        """How what was learnt is kept, by the names of the trainer's settings."""
+        return {
+            "replay_capacity": self.replay_capacity,
+            "replay_share": self.replay_share,
+            "distillation": self.distillation,
+            "fast_share": self.fast_share,
+            "preferences": self.preferences,
+            "least_preferences": self.min_preferences,
+            "progressive": self.progressive,
+        }
 
     @property
     def limits(self) -> Limits:

@@ -89,6 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--base", type=Path, metavar="GGUF", help="default: the base in use")
     parser.add_argument("--foreground", action="store_true", help="use all cores")
     parser.add_argument("--limits", type=json.loads, default={}, metavar="JSON", help=_LIMITS_HELP)
+    parser.add_argument(
+        "--set", type=json.loads, default={}, metavar="JSON", help="other settings of a job"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON lines")
     defaults = JobSettings()
     for name, kind in _SETTING_FLAGS.items():
@@ -110,7 +113,7 @@ def _job(options: argparse.Namespace) -> Job:
         base=options.base,
         foreground=options.foreground,
         limits=make_limits(options.limits),
-        settings=make_settings(chosen),
+        settings=make_settings({**options.set, **chosen}),
     )
 
 

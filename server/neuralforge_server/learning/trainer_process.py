@@ -56,7 +56,8 @@ def arguments(
     limits = [] if asked else ["--limits", json.dumps(asdict(settings.limits))]
     threads = ["--threads", str(settings.threads)] if settings.threads else []
     named = ["--base", str(base)] if base else []
-    return [*_source(job, settings), *quiet, *threads, *limits, *named]
+    memory = ["--set", json.dumps(settings.memory)]
+    return [*_source(job, settings), *quiet, *threads, *memory, *limits, *named]
 
 
 def _source(job: Job, settings: LearningSettings) -> list[str]:
