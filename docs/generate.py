@@ -5,20 +5,27 @@ Run it as `make docs`.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 from sqlite_utils import Database
 
 from neuralforge_server import commands as lsp_commands
-from neuralforge_server import settings
+from neuralforge_server import settings, settings_schema
 from neuralforge_server.base_report import preset_table
 from neuralforge_server.cli import group
 from neuralforge_server.session.log import SessionLog
 
 _TABLE_BEGINS, _TABLE_ENDS = "<!-- presets, by `make docs` -->", "<!-- end of presets -->"
+_VSCODE = Path(__file__).parents[1] / "editor-clients" / "vscode"
+_CLIENTS = "Server and Installation"
+"""The section of VS Code's settings that is the extension's own."""
+_MACHINE = {"neuralforge.engine.endpoint", "neuralforge.engine.remote_model"}
+"""Settings that no workspace may set: they decide where code is sent."""
 _NOTE = "Made from the code by `make docs`; a test fails when it is stale.\n\n"
 
 
@@ -50,12 +57,36 @@ def bases() -> str:
     return f"{before}{_TABLE_BEGINS}\n{preset_table()}{_TABLE_ENDS}{after}"
 
 
+def vscode_package() -> str:
+    """VS Code's manifest, as it is, with the server's settings made anew."""
+    manifest = json.loads((_VSCODE / "package.json").read_text("utf-8"))
+    own = [part for part in manifest["contributes"]["configuration"] if part["title"] == _CLIENTS]
+    manifest["contributes"]["configuration"] = own + _vscode_sections()
+    return json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+
+
+def _vscode_sections() -> list[dict[str, Any]]:
+    """One section of VS Code's settings for each branch of the tree."""
+    sections: dict[str, dict[str, Any]] = {}
+    for order, (name, schema) in enumerate(settings_schema.properties().items()):
+        description = schema.pop("description")
+        scope = "machine" if name in _MACHINE else "window"
+        branch = name.split(".")[1] if name.count(".") > 1 else "more"
+        sections.setdefault(branch.capitalize(), {})[name] = schema | {
+            "scope": scope,
+            "order": order,
+            "markdownDescription": description,
+        }
+    return [{"title": title, "properties": found} for title, found in sections.items()]
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "bases.md": bases,
     "commands.md": commands,
     "lsp-commands.md": lsp_commands.docs_table,
     "settings.md": settings.docs_table,
     "schema.md": schema,
+    "../editor-clients/vscode/package.json": vscode_package,
 }
 
 

@@ -12,7 +12,14 @@ import pytest
 from neuralforge_server.commands import COMMANDS
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ("bases.md", "commands.md", "lsp-commands.md", "settings.md", "schema.md")
+PAGES = (
+    "bases.md",
+    "commands.md",
+    "lsp-commands.md",
+    "settings.md",
+    "schema.md",
+    "../editor-clients/vscode/package.json",
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,120 @@
+/**
+ * Installs the server into the editor's own storage, after asking, with progress.
+ */
+import {
+  type ExtensionContext,
+  type LogOutputChannel,
+  ProgressLocation,
+  commands,
+  window,
+} from 'vscode';
+import { clientSettings } from '../settings.ts';
+import { findMaker } from './makers.ts';
+import { ManagedFolder } from './managed.ts';
+import { type Step, steps } from './plan.ts';
+import { runProgram } from './programs.ts';
+import { Trouble, installTrouble } from './trouble.ts';
+
+const WITH_TRAINING = 'Install';
+const WITHOUT_TRAINING = 'Install Without Training';
+const CHOOSE = 'I Have It…';
+
+export class Installer {
+  private readonly folder: ManagedFolder;
+
+  constructor(
+    private readonly context: ExtensionContext,
+    private readonly output: LogOutputChannel,
+  ) {
+    this.folder = new ManagedFolder(context.globalStorageUri.fsPath);
+  }
+
+  /** Folder of the managed environment's programs, or null. */
+  programs(): Promise<string | null> {
+    return this.folder.programs(process.platform);
+  }
+
+  /** Asks and installs; returns whether a server was installed. */
+  async ask(): Promise<boolean> {
+    const chosen = await window.showInformationMessage(
+      'NeuralForge needs its server, a Python program that runs on this machine. Install it into ' +
+        'the editor’s own folder? Training adds about 1 GB to download (PyTorch).',
+      WITH_TRAINING,
+      WITHOUT_TRAINING,
+      CHOOSE,
+    );
+    if (chosen === CHOOSE) {
+      await commands.executeCommand('workbench.action.openSettings', 'neuralforge.server.path');
+    }
+    if (chosen !== WITH_TRAINING && chosen !== WITHOUT_TRAINING) return false;
+    await this.install(chosen === WITH_TRAINING);
+    return true;
+  }
+
+  /**
+   * Makes a managed environment, and uses it once it is complete.
+   *
+   * @throws Trouble: it cannot be made.
+   */
+  async install(training: boolean): Promise<void> {
+    await window.withProgress(
+      { location: ProgressLocation.Notification, title: 'NeuralForge', cancellable: true },
+      async (progress, token) => {
+        const abort = new AbortController();
+        token.onCancellationRequested(() => {
+          abort.abort();
+        });
+        try {
+          await this.make(training, abort.signal, (message) => {
+            progress.report({ message });
+          });
+        } catch (error) {
+          if (abort.signal.aborted) throw new Trouble('The installation was stopped.');
+          throw error instanceof Trouble ? error : installTrouble(String(error));
+        } finally {
+          await this.folder.deleteOthers();
+        }
+      },
+    );
+  }
+
+  private async make(
+    training: boolean,
+    signal: AbortSignal,
+    report: (message: string) => void,
+  ): Promise<void> {
+    const settings = clientSettings();
+    const maker = await findMaker(settings.installPython, process.platform, (program, args) =>
+      runProgram(program, args),
+    );
+    const folder = await this.folder.next();
+    const source = {
+      package: settings.installPackage,
+      indexUrl: settings.installIndexUrl,
+      extraIndexUrl: settings.installExtraIndexUrl,
+      training,
+    };
+    const { version } = this.context.extension.packageJSON as { version: string };
+    for (const step of steps(maker, folder, source, version, process.platform)) {
+      await this.run(step, signal, report);
+    }
+    await this.folder.use(folder);
+  }
+
+  private async run(
+    { says, program, args }: Step,
+    signal: AbortSignal,
+    report: (message: string) => void,
+  ): Promise<void> {
+    report(says);
+    this.output.info(`${program} ${args.join(' ')}`);
+    const told = (line: string): void => {
+      this.output.info(line);
+      if (/^(Collecting|Downloading|Building|Installing|Resolved|Prepared)/.test(line.trim())) {
+        report(line.trim().slice(0, 80));
+      }
+    };
+    const ended = await runProgram(program, args, told, signal);
+    if (!ended.ok) throw installTrouble(ended.printed);
+  }
+}

@@ -1,0 +1,32 @@
+/**
+ * The settings of this extension itself; every other one is the server's, which reads it by
+ * `workspace/configuration`.
+ */
+import { workspace } from 'vscode';
+
+export const SECTION = 'neuralforge';
+
+/** Branches of the section that the server does not know. */
+export const CLIENT_SECTIONS = ['server', 'install'];
+
+export interface ClientSettings {
+  serverPath: string;
+  serverArguments: string[];
+  installIndexUrl: string;
+  installExtraIndexUrl: string;
+  installPackage: string;
+  installPython: string;
+}
+
+/** The settings of now. */
+export function clientSettings(): ClientSettings {
+  const section = workspace.getConfiguration(SECTION);
+  return {
+    serverPath: section.get('server.path', '').trim(),
+    serverArguments: section.get<string[]>('server.arguments', []),
+    installIndexUrl: section.get('install.indexUrl', '').trim(),
+    installExtraIndexUrl: section.get('install.extraIndexUrl', '').trim(),
+    installPackage: section.get('install.package', '').trim(),
+    installPython: section.get('install.python', '').trim(),
+  };
+}
