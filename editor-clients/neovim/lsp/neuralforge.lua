@@ -1,0 +1,2 @@
+--- What `vim.lsp.enable('neuralforge')` starts.
+return require('neuralforge.server').lsp_config()
