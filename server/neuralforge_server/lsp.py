@@ -30,6 +30,7 @@ from neuralforge_server.errors import CommandError
 from neuralforge_server.protocol import Protocol
 from neuralforge_server.session.rows import Trigger
 from neuralforge_server.settings import parse
+from neuralforge_server.status_feed import METHOD, StatusFeed, wants_status
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +90,9 @@ class Server(LanguageServer):
 
     async def _execute(self, name: str, arguments: list[Any]) -> Any:
         try:
-            return await commands.run(self.app, name, arguments)
+            result = await commands.run(self.app, name, arguments)
+            self.app.touch()
+            return result
         except NeuralForgeError as error:
             code = _INVALID_PARAMS if isinstance(error, CommandError) else _REQUEST_FAILED
             data = {"kind": type(error).__name__, "command": name}
@@ -125,9 +128,11 @@ def _register(server: Server) -> None:
 
 
 def _initialize(ls: Server, params: types.InitializeParams) -> None:
-    """Offer the completion menu where there is no inline completion, or where it is asked for."""
+    """Offer what this client can show: a status line, a menu in place of inline completion."""
     ls.app.initial = params.initialization_options
     ls.app.folders = _folders(params)
+    if wants_status(params.capabilities.experimental):
+        ls.app.feed = StatusFeed(ls.app, lambda content: ls.protocol.notify(METHOD, content))
     text_document = params.capabilities.text_document
     inline = text_document is not None and text_document.inline_completion is not None
     wanted = parse(params.initialization_options)[0].completion.popup

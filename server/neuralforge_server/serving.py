@@ -46,7 +46,7 @@ async def _serve(options: ServeOptions) -> int:
 
     server = Server(App(options, host))
     gc.freeze()  # a collection need not walk over the protocol's thousands of classes
-    host.notify = server.app.link.show
+    host.notify = server.app.notice
     for notice in early:
         server.app.link.show(notice)
     return await server.run()

@@ -85,5 +85,13 @@ def docs_table() -> str:
         "By `workspace/executeCommand`, with arguments by place or as one object with their "
         "names. What cannot be done is an error: code -32602 for wrong arguments, -32803 for "
         "the rest, with a message that says what to do and `data.kind`, the error's name.\n\n"
+        "## The status line\n\n"
+        'A client whose `capabilities.experimental` has `{"neuralforge": {"status": true}}` gets '
+        "the notification `neuralforge/status` when something in it has changed, four times a "
+        "second at most: `enabled`; `engine` (`state`, `base`, `base_digest`); `stack` and its "
+        "`digest`; `learning` (`enabled`, `running`, `paused`, `state`, `job`, `percent`, `step`, "
+        "`steps`, `message`, `version`); `latency_ms` of the last suggestion; `acceptance`, the "
+        "share of those `shown` lately.\n\n"
+        "## The commands\n\n"
         f"| command | arguments → result |\n|---|---|\n{rows}\n"
     )

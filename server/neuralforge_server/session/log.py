@@ -246,6 +246,10 @@ class SessionLog:
         wanted = {"language": language, "outcome": outcome, "text": text, "since": since}
         return self._read(lambda database: queries.show(database, limit, wanted))
 
+    def recent_acceptance(self, limit: int = 1000) -> tuple[int, int]:
+        """(shown, accepted at least in part) of the newest suggestions: quick in a large log."""
+        return self._read(lambda database: queries.recent_acceptance(database, limit))
+
     def consent(self, repository: Path | str) -> Answer | None:
         """Whether the user lets this repository be learned from; None: not asked yet."""
         key = repository_key(repository)

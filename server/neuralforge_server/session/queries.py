@@ -134,6 +134,18 @@ def show(database: Database, limit: int, wanted: Mapping[str, Any]) -> list[Logg
     ]
 
 
+def recent_acceptance(database: Database, limit: int) -> tuple[int, int]:
+    """(shown, accepted at least in part) of the newest `limit` suggestions."""
+    counts = Counter(
+        outcome
+        for (outcome,) in database.execute(
+            "SELECT outcome FROM suggestions ORDER BY created DESC LIMIT ?", [limit]
+        )
+    )
+    shown = counts.total() - counts[None] - counts["superseded"]
+    return shown, counts["accepted"] + counts["partial"]
+
+
 def tallies(database: Database) -> tuple[Tally, dict[str, Tally]]:
     """The counts over all suggestions, and for each language (most used first)."""
     rows = list(
