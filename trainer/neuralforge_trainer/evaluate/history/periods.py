@@ -6,9 +6,9 @@ never learnt from; from these come the questions. So the questions of the next w
 future, and those of an old window were never trained on, whatever came after.
 
 Invariant: a question's line occurs in no file state that the author's earlier commits show, nor
-among the files at the beginning, and is not near to a line learnt in an earlier window; of a
-`clean` question this also holds for everything that is learnt in its own window and afterwards.
-Knows no model.
+among the files at the beginning, and is not near to a line taught in an earlier window; a line
+that forgetting is measured on is not near to any that is taught in its own window or afterwards
+either. Knows no model.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
-from neuralforge_trainer.collect import prepare
 from neuralforge_trainer.errors import NothingToLearnError
 from neuralforge_trainer.evaluate.heldout import Item, heldout_items
 from neuralforge_trainer.evaluate.history.settings import ProofSettings
@@ -39,6 +38,7 @@ from neuralforge_trainer.samples.git import CommitChange, FileChange, choose_aut
 from neuralforge_trainer.samples.lines import line_spans, split_lines
 from neuralforge_trainer.samples.repository import Repository
 from neuralforge_trainer.samples.sample import Sample
+from neuralforge_trainer.samples.scrubbed import prepare
 
 _HELD = 4
 """Of so many commits of a window, one is asked about and never learnt."""
@@ -46,15 +46,6 @@ _NEAR = 0.9
 """Edit similarity from which two lines count as the same, numbers and blanks left out."""
 _PASSAGE_LINES = 3
 _NUMBER = re.compile(r"\d+")
-
-
-@dataclass(frozen=True)
-class Question:
-    """A line to be completed."""
-
-    item: Item
-    clean: bool
-    """Whether nothing that is ever learnt shows its line: fit to measure forgetting."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +70,10 @@ class Period:
     """Seconds since the epoch."""
     samples: tuple[Sample, ...]
     """What an update learns here, prepared as in production."""
-    questions: tuple[Question, ...]
+    questions: tuple[Item, ...]
+    """Asked as soon as all earlier windows are learnt."""
+    keepsakes: tuple[Item, ...]
+    """Asked once the window is learnt, and again at the end."""
     passages: tuple[Passage, ...]
 
 
@@ -96,8 +90,7 @@ class Plan:
     def moments(self, number: int) -> Iterator[Moment]:
         """Steps through what is asked in a window; the first brings every file."""
         asked: dict[str, tuple[Item, ...]] = {}
-        for question in self.periods[number].questions:
-            item = question.item
+        for item in self.periods[number].questions:
             asked[item.commit] = (*asked.get(item.commit, ()), item)
         states = [
             (CommitChange(commit, 0.0, ()), first_parent(self.repository, commit))
@@ -123,7 +116,7 @@ def make_plan(
     learnt = [_learnt(window, drawn, settings) for window in windows]
     _refuse_short(repository, windows, learnt, settings)
     known = _known_before(repository, changes, windows[0][0])
-    questions = _questions(windows, learnt, known, settings)
+    chosen_items = _choose(windows, learnt, known, settings)
     periods = [
         Period(
             len(window),
@@ -131,9 +124,10 @@ def make_plan(
             window[-1].time,
             tuple(samples),
             tuple(asked),
+            tuple(again),
             tuple(_passages(window, asked, settings.lines)),
         )
-        for window, samples, asked in zip(windows, learnt, questions, strict=True)
+        for window, samples, (asked, again) in zip(windows, learnt, chosen_items, strict=True)
     ]
     return Plan(name, repository.head, str(chosen), repository, tuple(periods))
 
@@ -197,24 +191,31 @@ def _known_before(
     return known
 
 
-def _questions(
+def _choose(
     windows: Sequence[Sequence[CommitChange]],
     learnt: Sequence[Sequence[Sample]],
     known: set[str],
     settings: ProofSettings,
-) -> list[list[Question]]:
+) -> Iterator[tuple[list[Item], list[Item]]]:
+    """(questions, keepsakes) of every window."""
     trained = learnt[: settings.updates]
-    shown = _lines(s.prefix + s.middle + s.suffix for part in trained for s in part)
-    written = [{_plain(line) for s in part for line in _written(s)} for part in trained]
-    everything = set[str]().union(*written)
+    taught = [_taught(part, settings.job.prefix_weight > 0) for part in trained]
+    ever = set[str]().union(*taught)
     earlier: set[str] = set()
-    found = []
     for number, window in enumerate(windows):
-        items = [item for item in _new(window, known) if not _is_near(item, earlier)]
-        chosen = _drawn(items, settings.items, settings.seed)
-        found.append([Question(i, _is_clean(i, shown, everything)) for i in chosen])
-        earlier |= written[number] if number < len(written) else set()
-    return found
+        items = list(_new(window, known))
+        asked = _drawn(items, settings.items, settings.seed, earlier)
+        yield asked, _drawn(items, settings.items, settings.seed, ever)
+        earlier |= taught[number] if number < len(taught) else set()
+
+
+def _taught(samples: Iterable[Sample], whole: bool) -> set[str]:
+    """Lines that the samples teach, from their beginning; `whole`: all code left of the cursor."""
+    lines: set[str] = set()
+    for sample in samples:
+        left = sample.prefix if whole else sample.prefix.rpartition("\n")[2]
+        lines |= {_plain(line) for line in split_lines(left + sample.middle)}
+    return lines
 
 
 def _new(window: Sequence[CommitChange], known: set[str]) -> Iterator[Item]:
@@ -225,8 +226,8 @@ def _new(window: Sequence[CommitChange], known: set[str]) -> Iterator[Item]:
         known |= _lines(file.text for file in change.files)
 
 
-def _drawn(items: Iterable[Item], count: int, seed: int) -> list[Item]:
-    """`count` items, from every commit in turn, in the order of commit and place."""
+def _drawn(items: Iterable[Item], count: int, seed: int, taught: set[str]) -> list[Item]:
+    """`count` items near to nothing taught, from every commit in turn, in their order."""
     by_commit: dict[str, list[Item]] = {}
     for item in items:
         by_commit.setdefault(item.commit, []).append(item)
@@ -234,12 +235,9 @@ def _drawn(items: Iterable[Item], count: int, seed: int) -> list[Item]:
     for commit, own in by_commit.items():
         random.Random(f"{seed}:{commit}").shuffle(own)
     turns = itertools.chain.from_iterable(itertools.zip_longest(*by_commit.values()))
-    chosen = list(itertools.islice((item for item in turns if item is not None), count))
+    fit = (item for item in turns if item is not None and not _is_near(item, taught))
+    chosen = list(itertools.islice(fit, count))
     return sorted(chosen, key=lambda item: (order[item.commit], item.path, len(item.prefix)))
-
-
-def _is_clean(item: Item, shown: set[str], written: set[str]) -> bool:
-    return _whole_line(item) not in shown and not _is_near(item, written)
 
 
 def _is_near(item: Item, lines: set[str]) -> bool:
@@ -250,11 +248,11 @@ def _is_near(item: Item, lines: set[str]) -> bool:
 
 
 def _passages(
-    window: Sequence[CommitChange], asked: Sequence[Question], lines: int
+    window: Sequence[CommitChange], asked: Sequence[Item], lines: int
 ) -> Iterator[Passage]:
     """What is typed: from questions' lines on to the end of what was added there."""
     changes = {change.commit: change for change in window}
-    by_commit = {question.item.commit: question.item for question in reversed(asked)}
+    by_commit = {item.commit: item for item in reversed(asked)}
     for item in reversed(by_commit.values()):
         if lines <= 0:
             return
@@ -278,11 +276,6 @@ def _passage(item: Item, file: FileChange, most: int) -> Passage:
 
 def _lines(texts: Iterable[str]) -> set[str]:
     return {line.strip() for text in texts for line in split_lines(text)}
-
-
-def _written(sample: Sample) -> list[str]:
-    """The lines that a sample teaches, from their beginning."""
-    return split_lines(sample.prefix.rpartition("\n")[2] + sample.middle)
 
 
 def _whole_line(item: Item) -> str:
