@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -62,5 +63,5 @@ async def test_nothing_is_said_twice_nor_to_who_did_not_ask(start: Starter, sour
         await editor.execute("neuralforge.train.resume")
         await deaf.execute("neuralforge.train.resume")
     told = [n["params"] for n in editor.notifications if n["method"] == METHOD]
-    assert all(one != next_ for one, next_ in zip(told, told[1:], strict=False))
+    assert all(one != next_ for one, next_ in itertools.pairwise(told))
     assert not [n for n in deaf.notifications if n["method"] == METHOD]
