@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,6 +60,39 @@ def test_the_decision(candidate: list[Answer], promoted: bool, reason: str) -> N
     assert reason in report.reason
 
 
+@pytest.mark.parametrize(
+    ("bare", "promoted", "reason"),
+    [
+        (_answers((5, 2.5), (10, 2.0)), True, "within the margins"),
+        (_answers((5, 1.6), (10, 2.0)), True, "within the margins"),
+        (_answers((5, 1.5), (10, 2.0)), False, "no likelier: perplexity 4.482 to 4.711 against"),
+        (_answers((25, 2.5), (10, 2.0)), False, "exact match on held-out code fell by 25.0%"),
+        (_answers((5, 2.5), (10, 1.85)), False, "more than the margin of 10% against the base"),
+        (_answers((5, 2.5), (20, 2.0)), False, "exact match on general code fell by 25.0%"),
+    ],
+)
+def test_the_candidate_must_also_stand_against_the_bare_base(
+    bare: list[Answer], promoted: bool, reason: str
+) -> None:
+    candidate = _answers((15, 1.55), (10, 2.0))
+    report = decide(EXAM, CURRENT, candidate, Margins(), bare)
+    assert report.promote == promoted
+    assert reason in report.reason
+
+
+def test_every_difference_comes_with_its_interval() -> None:
+    candidate = _answers((20, 1.5), (10, 2.0))
+    report = decide(EXAM, CURRENT, candidate, Margins(), _answers((5, 2.5), (10, 2.0)))
+    found = {(c.against, c.items, c.measure): c for c in report.comparisons}
+    assert len(found) == 2 * 2 * 3
+    em, nats = found["current", "held-out", "em"], found["base", "held-out", "nats"]
+    assert em.low <= em.mean == 0.25 <= em.high
+    assert nats.low <= nats.mean <= nats.high and nats.mean == pytest.approx(-1.0)
+    same = found["current", "general", "es"]
+    assert (same.mean, same.low, same.high) == (0.0, 0.0, 0.0)
+    assert [row.system for row in report.rows[::2]] == ["current", "base", "candidate"]
+
+
 def test_without_held_out_lines_nothing_is_promoted() -> None:
     report = decide(replace(EXAM, heldout=[]), CURRENT[40:], CURRENT[40:], Margins())
     assert not report.promote
@@ -78,6 +112,16 @@ def test_general_code_is_never_both_measured_and_rehearsed() -> None:
     assert len(rehearsed) > 50
     assert not measured & rehearsed
     assert general_items(20) == general_items(20)
+
+
+def test_general_items_come_from_the_library_and_from_installed_packages() -> None:
+    library = {path.name for path in Path(os.__file__).parent.glob("*.py")}
+    paths = [item.path for item in general_items(60)]
+    assert any(path in library for path in paths)
+    from neuralforge_trainer.evaluate.general import _packages
+
+    packages = {path.name for path in _packages()}
+    assert sum(path in packages for path in paths) >= 20
 
 
 @pytest.fixture(scope="module")

@@ -1,17 +1,20 @@
-"""The first gate: may a candidate take the current version's place?
+"""The gate: may a candidate take the current version's place?
 
-Both are measured by the engine that will serve them, in evaluation mode, on the user's newest
-held-out lines and on general code. Promoted is a candidate that finds the held-out lines
-likelier, completes them no worse, and has not lost more general code than the stated margins.
+Candidate, current version and bare base are measured by the engine that will serve them, in
+evaluation mode, on the user's newest held-out lines and on general code. Promoted is a candidate
+that finds the held-out lines likelier than both, completes them no worse, and has not lost more
+general code than the stated margins: against the current version in one step, and against the base
+in all steps together.
 
-Invariant: the same files, items and threads give the same report. Differences are judged by the
-paired bootstrap clustered by commit. Knows no training and no store.
+Invariant: the same files, items and threads give the same report. Differences come with 95 %
+intervals of the paired bootstrap clustered by commit (of general code: by file). Knows no training
+and no store.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -39,7 +42,9 @@ class Margins:
     """How much worse a candidate may be."""
 
     general_perplexity: float = 0.03
-    """Relative rise of the perplexity on general code."""
+    """Relative rise of the perplexity on general code over the current version's."""
+    general_perplexity_in_all: float = 0.10
+    """As before, over the bare base's: what many small steps may come to."""
     exact_match: float = 0.10
     """Absolute fall of EM, on held-out and on general code; one whose 95 % interval lies below
     zero is refused in any case."""
@@ -69,12 +74,26 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """The candidate's measure minus another system's, with its 95 % interval."""
+
+    against: str
+    items: str
+    measure: str
+    """`em`, `es`, or `nats` a token, of which the perplexity is the exponential."""
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class GateReport:
     """The decision, why, and the measurements behind it."""
 
     promote: bool
     reason: str
     rows: tuple[Row, ...]
+    comparisons: tuple[Comparison, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for manifests and JSON."""
@@ -99,7 +118,7 @@ def judge(
     threads: int | None = None,
     pace: Callable[[float], None] = lambda share: None,
 ) -> GateReport:
-    """Measure `current` and `candidate`, and decide.
+    """Measure the bare base, `current` and `candidate`, and decide.
 
     `pace` is told the share done before every item, and may wait or raise.
 
@@ -108,15 +127,16 @@ def judge(
         EngineError: the engine failed.
     """
     items = [*exam.heldout, *exam.general]
+    stacks = [candidate, current, *([ResolvedStack()] if current.adapters else [])]
     answers: list[list[Answer]] = []
     with EngineClient(base, context=_CONTEXT, threads=threads) as engine:
-        for turn, stack in enumerate((current, candidate)):
+        for turn, stack in enumerate(stacks):
             engine.set_stack(stack)
             answers.append([])
             for number, item in enumerate(items):
-                pace((turn + number / len(items)) / 2)
+                pace((turn + number / len(items)) / len(stacks))
                 answers[-1].append(ask(engine, item))
-    return decide(exam, answers[0], answers[1], margins)
+    return decide(exam, answers[1], answers[0], margins, *answers[2:])
 
 
 def ask(engine: EngineClient, item: Item) -> Answer:
@@ -134,22 +154,84 @@ def ask(engine: EngineClient, item: Item) -> Answer:
 
 
 def decide(
-    exam: Exam, current: Sequence[Answer], candidate: Sequence[Answer], margins: Margins
+    exam: Exam,
+    current: Sequence[Answer],
+    candidate: Sequence[Answer],
+    margins: Margins,
+    bare: Sequence[Answer] | None = None,
 ) -> GateReport:
-    """The decision from both systems' answers to the held-out, then the general items."""
-    cut = len(exam.heldout)
+    """The decision from the systems' answers to the held-out, then the general items.
+
+    Args:
+        bare: the base's without any adapter; None where that is the current system.
+    """
+    others = [_Other("current", current, margins.general_perplexity)]
+    if bare is not None:
+        others.append(_Other("base", bare, margins.general_perplexity_in_all))
+    finite = _not_finite(candidate)
+    objection = finite or next(
+        (why for other in others if (why := _objection(exam, other, candidate, margins))), ""
+    )
+    systems = [*((other.name, other.answers) for other in others), ("candidate", candidate)]
     rows = tuple(
-        _row(system, name, part)
-        for system, answers in (("current", current), ("candidate", candidate))
-        for name, part in (("held-out", answers[:cut]), ("general", answers[cut:]))
-        if part
+        _row(name, part, found)
+        for name, answers in systems
+        for part, _, found in _parts(exam, answers)
     )
-    objection = (
-        _not_finite(candidate)
-        or _no_gain(exam.heldout, current[:cut], candidate[:cut], margins)
-        or _loss(exam.general, current[cut:], candidate[cut:], margins)
+    comparisons = () if finite else tuple(_compare(exam, others, candidate))
+    return GateReport(not objection, objection or _gain(rows), rows, comparisons)
+
+
+@dataclass(frozen=True)
+class _Other:
+    """What the candidate is measured against."""
+
+    name: str
+    answers: Sequence[Answer]
+    margin: float
+    """See `Margins.general_perplexity`."""
+
+
+def _parts(
+    exam: Exam, answers: Sequence[Answer]
+) -> Iterator[tuple[str, Sequence[Item], Sequence[Answer]]]:
+    """(name, items, their answers) of each part of the exam that has any."""
+    cut = len(exam.heldout)
+    if exam.heldout:
+        yield "held-out", exam.heldout, answers[:cut]
+    if exam.general:
+        yield "general", exam.general, answers[cut:]
+
+
+def _objection(exam: Exam, other: _Other, candidate: Sequence[Answer], margins: Margins) -> str:
+    cut = len(exam.heldout)
+    words = "" if other.name == "current" else " against the base alone"
+    why = _no_gain(exam.heldout, other.answers[:cut], candidate[:cut], margins) or _loss(
+        exam.general, other.answers[cut:], candidate[cut:], other.margin, margins
     )
-    return GateReport(not objection, objection or _gain(rows), rows)
+    return why and why + words
+
+
+def _compare(
+    exam: Exam, others: Sequence[_Other], candidate: Sequence[Answer]
+) -> Iterator[Comparison]:
+    for other in others:
+        pairs = zip(_parts(exam, candidate), _parts(exam, other.answers), strict=True)
+        for (part, items, own), (_, _, theirs) in pairs:
+            commits = [item.commit for item in items]
+            for measure, value in _MEASURES.items():
+                weights = [answer.tokens for answer in own] if measure == "nats" else None
+                found = paired_bootstrap(
+                    [value(a) for a in own], [value(a) for a in theirs], commits, weights=weights
+                )
+                yield Comparison(other.name, part, measure, *found)
+
+
+_MEASURES: dict[str, Callable[[Answer], float]] = {
+    "em": lambda answer: float(answer.exact),
+    "es": lambda answer: answer.similarity,
+    "nats": lambda answer: answer.nll,
+}
 
 
 def _not_finite(candidate: Sequence[Answer]) -> str:
@@ -169,15 +251,19 @@ def _no_gain(
 
 
 def _loss(
-    items: Sequence[Item], current: Sequence[Answer], candidate: Sequence[Answer], margins: Margins
+    items: Sequence[Item],
+    current: Sequence[Answer],
+    candidate: Sequence[Answer],
+    margin: float,
+    margins: Margins,
 ) -> str:
     if not items:
         return ""
     before, after = _perplexity(current), _perplexity(candidate)
-    if after > before * (1 + margins.general_perplexity):
+    if after > before * (1 + margin):
         return (
             f"general code became less likely: perplexity {before:.3f} to {after:.3f}, more than "
-            f"the margin of {margins.general_perplexity:.0%}"
+            f"the margin of {margin:.0%}"
         )
     return _em_loss("general", items, current, candidate, margins)
 

@@ -1,7 +1,10 @@
-"""General code to measure forgetting on, and to rehearse: the running interpreter's own library.
+"""General code to measure forgetting on, and to rehearse: what the running interpreter comes with.
 
-Invariant: the same interpreter gives the same items; the files that are measured on are never
-rehearsed. Nothing is shipped and nothing fetched. Knows no model.
+Measured is on its standard library and on the packages that are installed; rehearsed is the
+library alone: an installed package may be a later state of the very code that is asked for.
+
+Invariant: the same interpreter and packages give the same items; the files that are measured on are
+never rehearsed. Nothing is shipped and nothing fetched. Knows no model.
 """
 
 from __future__ import annotations
@@ -22,17 +25,17 @@ from neuralforge_trainer.samples.written import LEAST_VISIBLE
 _LEAST_LINES = 40
 _MOST_TURNS = 8
 _MOST_BYTES = 200_000
-_NOT_TYPICAL = ("site-packages", "test", "idlelib", "encodings")  # foreign, or generated
+_NOT_TYPICAL = ("site-packages", "test", "tests", "idlelib", "encodings")  # foreign, or generated
 _MEASURED = 2  # one file of so many is for measuring
 
 
 def general_items(count: int, seed: int = 0) -> list[Item]:
-    """Up to `count` lines' ends of the library's measuring files, spread over them.
+    """Up to `count` lines' ends of the measuring files, spread over them, half from packages.
 
-    Empty where the interpreter comes without its library's source.
+    Empty where the interpreter comes without any source.
     """
     return [
-        Item(path.name, "python", text[:cut], text[cut:end], text[end:], path.name, 0.0)
+        Item(path.name, "python", text[:cut], text[cut:end], text[end:], _source(path), 0.0)
         for path, text, cut, end in _places(count, seed, measured=True)
     ]
 
@@ -50,8 +53,11 @@ def _places(count: int, seed: int, *, measured: bool) -> Iterator[tuple[Path, st
 
     Every file is asked once before any is asked again.
     """
-    files = [path for path in _library() if _is_measured(path) == measured]
-    random.Random(seed).shuffle(files)
+    library = [path for path in _library() if _is_measured(path) == measured]
+    files = _shuffled(library, seed)
+    if measured:  # in turn, for as long as both have some
+        pairs = itertools.zip_longest(files, _shuffled(_packages(), seed))
+        files = [path for pair in pairs for path in pair if path is not None]
     places = (_place(path, seed, turn) for turn in range(_MOST_TURNS) for path in files)
     yield from itertools.islice((place for place in places if place is not None), count)
 
@@ -68,13 +74,31 @@ def _place(path: Path, seed: int, turn: int) -> tuple[Path, str, int, int] | Non
     return path, text, random_cut(text, span, source), span[1]
 
 
+def _source(path: Path) -> str:
+    """Tells the file from others of its name."""
+    return f"{path.parent.name}/{path.name}"
+
+
+def _shuffled(files: list[Path], seed: int) -> list[Path]:
+    random.Random(seed).shuffle(files)
+    return files
+
+
 def _library() -> list[Path]:
     root = Path(sysconfig.get_path("stdlib"))
-    files = [*root.glob("*.py"), *root.glob("*/*.py")]
-    own = [f for f in files if f.parent.name not in _NOT_TYPICAL]
-    return sorted(f for f in own if f.stat().st_size <= _MOST_BYTES)
+    return _typical([*root.glob("*.py"), *root.glob("*/*.py")])
+
+
+def _packages() -> list[Path]:
+    """Modules at the top of installed packages."""
+    roots = {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
+    return _typical([path for root in roots for path in root.glob("*/*.py")])
+
+
+def _typical(files: list[Path]) -> list[Path]:
+    own = [file for file in files if file.parent.name not in _NOT_TYPICAL]
+    return sorted(file for file in own if file.stat().st_size <= _MOST_BYTES)
 
 
 def _is_measured(path: Path) -> bool:
-    name = f"{path.parent.name}/{path.name}".encode()
-    return hashlib.sha256(name).digest()[0] % _MEASURED == 0
+    return hashlib.sha256(_source(path).encode()).digest()[0] % _MEASURED == 0

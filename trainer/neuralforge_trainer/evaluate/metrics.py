@@ -64,21 +64,24 @@ def paired_bootstrap(
     clusters: Sequence[Hashable],
     resamples: int = 10_000,
     seed: int = 0,
+    weights: Sequence[float] | None = None,
 ) -> Difference:
     """The mean of a - b over paired items, with its 95 % percentile bootstrap interval.
 
-    Whole clusters (commits) are drawn with replacement, since the items of one are not
-    independent (Efron and Tibshirani 1993; Field and Welsh 2007, the cluster bootstrap).
+    With `weights` (tokens, say) it is the sum of a - b over the sum of weights. Whole clusters
+    (commits) are drawn with replacement, since the items of one are not independent (Efron and
+    Tibshirani 1993; Field and Welsh 2007, the cluster bootstrap).
 
     Raises:
-        ValueError: there are no items, or the three sequences differ in length.
+        ValueError: there are no items, or the sequences differ in length.
     """
-    if not a or not len(a) == len(b) == len(clusters):
+    parts = np.ones(len(a)) if weights is None else np.asarray(weights, float)
+    if not a or not len(a) == len(b) == len(clusters) == len(parts):
         raise ValueError(f"need items in pairs: {len(a)}, {len(b)}, {len(clusters)} clusters")
     difference = np.asarray(a, float) - np.asarray(b, float)
     index = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters))}
     labels = np.array([index[cluster] for cluster in clusters])
-    sums, sizes = np.bincount(labels, difference), np.bincount(labels)
+    sums, sizes = np.bincount(labels, difference), np.bincount(labels, parts)
     source = np.random.default_rng(seed)
     means = np.empty(resamples)
     for start in range(0, resamples, _CHUNK):
@@ -86,4 +89,5 @@ def paired_bootstrap(
         drawn = source.integers(0, len(sums), (rows, len(sums)))
         means[start : start + rows] = sums[drawn].sum(1) / sizes[drawn].sum(1)
     low, high = np.percentile(means, (2.5, 97.5))
-    return Difference(float(difference.mean()), float(low), float(high))
+    mean = difference.sum() / parts.sum()
+    return Difference(float(mean), float(low), float(high))
