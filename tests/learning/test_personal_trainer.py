@@ -16,15 +16,11 @@ from gguf_maker import make_base
 from neuralforge_adapters.base import Base, file_digest
 from neuralforge_adapters.errors import HomeError
 from neuralforge_trainer.errors import TrainingDivergedError
+from neuralforge_trainer.learn.batch import collate, token_loss
 from neuralforge_trainer.learn.checkpoints import latest_complete, mark_complete
 from neuralforge_trainer.learn.encode import Encoded
 from neuralforge_trainer.learn.lora import attach_lora, load_base, lora_parameters
-from neuralforge_trainer.learn.personal_trainer import (
-    PersonalTrainer,
-    RunSettings,
-    collate,
-    token_loss,
-)
+from neuralforge_trainer.learn.personal_trainer import PersonalTrainer, RunSettings
 
 
 @pytest.fixture(scope="module")

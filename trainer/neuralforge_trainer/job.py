@@ -163,7 +163,7 @@ class _Run:
         reporter.enter("publishing", gate.reason, _MEASURED)
         update.consolidate(staged, self._pace.wait)
         with self._interrupts.sealed():
-            version = self._publish(material, staged, gate, steps)
+            version = self._publish(material, staged, gate, steps, update.rank_and_alpha)
             reporter.enter("done", gate.reason, _PUBLISHED, version.reference)
         return Outcome("published", gate.reason, version.reference, gate)
 
@@ -182,17 +182,21 @@ class _Run:
         )
 
     def _publish(
-        self, material: Material, staged: Path, gate: GateReport, steps: int
+        self,
+        material: Material,
+        staged: Path,
+        gate: GateReport,
+        steps: int,
+        rank_and_alpha: tuple[int, float],
     ) -> AdapterVersion:
-        from neuralforge_trainer.learn.lora import ALPHA, RANK
         from neuralforge_trainer.learn.replay import ReplayBuffer
 
         current = self._current()
         manifest = Manifest(
             name=PERSONAL,
             base_digest=self._base.digest,
-            rank=RANK,
-            alpha=ALPHA,
+            rank=rank_and_alpha[0],
+            alpha=rank_and_alpha[1],
             parent=current.reference if current is not None else None,
             data={**material.data, "steps": steps, "arm": self._settings.arm},
             metrics=gate.as_dict(),

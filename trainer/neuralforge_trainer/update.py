@@ -16,9 +16,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from neuralforge_adapters.base import Base
+from neuralforge_adapters.base_facts import read_facts
 from neuralforge_adapters.convert import peft_to_gguf
 from neuralforge_adapters.home import Home, private_dir
 from neuralforge_adapters.store import GGUF_FILE, AdapterVersion
@@ -26,16 +25,13 @@ from neuralforge_trainer.evaluate.general import general_samples
 from neuralforge_trainer.learn.checkpoints import keep_only
 from neuralforge_trainer.learn.encode import Encoded, Encoder, encode_all
 from neuralforge_trainer.learn.ewc import Consolidation, EwcPenalty, consolidate
-from neuralforge_trainer.learn.lora import (
-    attach_lora,
-    load_base,
-    native_bfloat16,
-    pick_device,
-    save_lora,
-)
+from neuralforge_trainer.learn.lora import attach_lora, load_base, save_lora
+from neuralforge_trainer.learn.out_of_memory import is_out_of_memory, too_large
 from neuralforge_trainer.learn.personal_trainer import PersonalTrainer, RunSettings
+from neuralforge_trainer.learn.placement import Placement, place, put
 from neuralforge_trainer.learn.plan import plan
 from neuralforge_trainer.learn.replay import ReplayBuffer
+from neuralforge_trainer.learn.run_state import moments_metadata
 from neuralforge_trainer.learn.vocabulary import load_vocabulary
 from neuralforge_trainer.samples.sample import Sample
 from neuralforge_trainer.settings import JobSettings
@@ -57,6 +53,24 @@ class Mixture:
         return [*self.new, *self.replayed, *self.rehearsed]
 
 
+@dataclass(frozen=True)
+class Lineage:
+    """How much an adapter was trained before: random numbers go on from there."""
+
+    updates: int = 0
+    steps: int = 0
+
+    @classmethod
+    def of(cls, parent: AdapterVersion | None) -> Lineage:
+        """That of a version; none where it does not say."""
+        noted = moments_metadata(parent.path) if parent is not None else {}
+        return cls(int(noted.get("updates", 0)), int(noted.get("steps", 0)))
+
+    def after(self, steps: int) -> dict[str, str]:
+        """What is noted with a version that was trained so many steps further."""
+        return {"updates": str(self.updates + 1), "steps": str(self.steps + steps)}
+
+
 class Update:
     """A run of training; `train`, and once the candidate is to be published, `consolidate`."""
 
@@ -71,12 +85,14 @@ class Update:
         self._base = base
         self._settings = settings
         self._parent = parent
-        self.mixture = mix(home, base, samples, settings)
+        self._lineage = Lineage.of(parent)
+        self._seed = settings.seed + self._lineage.updates
+        self.mixture = mix(home, base, samples, settings, self._seed)
         order = plan(
             [len(example) for example in self.mixture.all],
             settings.micro_batch,
             settings.epochs,
-            settings.seed,
+            self._seed,
         )
         self._examples = [self.mixture.all[index] for index in order]
         self._folder = home.checkpoints / self._identity()
@@ -91,24 +107,27 @@ class Update:
 
         Raises:
             BaseNotTrainableError, TrainingDivergedError: it cannot be done.
+            TrainingMemoryError: base, or a single example, does not fit into memory.
             TrainingStoppedError: raised by `pace`.
             AdapterError, HomeError: the disk refuses.
         """
-        settings, device = self._settings, pick_device()
+        placement = place(read_facts(self._base.path).shape)
+        self._model = self._load(placement)
         parent = self._parent.path if self._parent is not None else None
-        self._model = attach_lora(load_base(self._base).to(device), settings.seed, parent)
-        rate = learning_rate(settings.learning_rate, self._model.config.hidden_size)
+        rate = learning_rate(self._settings.learning_rate, self._model.config.hidden_size)
         trainer = PersonalTrainer(
             self._model,
             self._examples,
             self._folder,
-            _run_settings(settings, rate, device),
+            _run_settings(self._settings, self._seed, rate, placement),
+            parent=parent,
             ewc=self._penalty(rate, pace),
             pace=pace,
             progress=progress,
         )
         steps = trainer.run()
         save_lora(self._model, staged)
+        trainer.save_moments(staged, self._lineage.after(steps))
         peft_to_gguf(staged, self._base.path, self._base.digest, staged / GGUF_FILE)
         return steps
 
@@ -120,6 +139,23 @@ class Update:
     def forget(self) -> None:
         """Remove the run's checkpoints."""
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def rank_and_alpha(self) -> tuple[int, float]:
+        """Those of the trained LoRA: its parent's, for life."""
+        config = self._model.peft_config[self._model.active_adapter]
+        return int(config.r), float(config.lora_alpha)
+
+    def _load(self, placement: Placement) -> Any:
+        """The base with its LoRA, where it is to be trained."""
+        parent = self._parent.path if self._parent is not None else None
+        try:
+            model = put(load_base(self._base), placement)
+            return attach_lora(model, self._settings.seed, parent)
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise too_large(f"the base {self._base.path.name}") from error
+            raise
 
     @property
     def _uses_ewc(self) -> bool:
@@ -144,9 +180,9 @@ class Update:
     ) -> Consolidation:
         settings = self._settings
         count = min(settings.fisher_samples, len(examples))
-        chosen = random.Random(settings.seed).sample(list(examples), count)
+        chosen = random.Random(self._seed).sample(list(examples), count)
         return consolidate(
-            self._model, chosen, past, decay=settings.fisher_decay, seed=settings.seed, pace=pace
+            self._model, chosen, past, decay=settings.fisher_decay, seed=self._seed, pace=pace
         )
 
     def _identity(self) -> str:
@@ -159,7 +195,9 @@ class Update:
         return digest.hexdigest()[:16]
 
 
-def mix(home: Home, base: Base, samples: Sequence[Sample], settings: JobSettings) -> Mixture:
+def mix(
+    home: Home, base: Base, samples: Sequence[Sample], settings: JobSettings, seed: int
+) -> Mixture:
     """New samples, with replayed and general ones in the shares that the settings name."""
     vocabulary = load_vocabulary(base, home)
     encoder = Encoder(vocabulary, settings.sequence_tokens, settings.prefix_weight)
@@ -170,7 +208,7 @@ def mix(home: Home, base: Base, samples: Sequence[Sample], settings: JobSettings
     if replay_share:
         with ReplayBuffer(home.replay_buffer, settings.replay_capacity) as buffer:
             replayed = buffer.draw(round(per_new * replay_share))
-    general = general_samples(round(per_new * settings.rehearsal_share), settings.seed)
+    general = general_samples(round(per_new * settings.rehearsal_share), seed)
     whole = replace(encoder, prefix_weight=settings.rehearsal_prefix_weight)
     return Mixture(new, encode_all(encoder, replayed), encode_all(whole, general))
 
@@ -184,15 +222,17 @@ def learning_rate(tuned: float, width: int) -> float:
     return tuned * min(1.0, (_TUNED_WIDTH / width) ** 2)
 
 
-def _run_settings(settings: JobSettings, rate: float, device: torch.device) -> RunSettings:
+def _run_settings(
+    settings: JobSettings, seed: int, rate: float, placement: Placement
+) -> RunSettings:
     return RunSettings(
         learning_rate=rate,
         micro_batch=settings.micro_batch,
         accumulation=settings.accumulation,
         warm_up=settings.warm_up,
-        seed=settings.seed,
+        seed=seed,
         checkpoint_steps=settings.checkpoint_steps,
         time_budget=settings.time_budget,
-        half_precision=native_bfloat16(device),
+        precision=placement.precision,
         tensorboard=settings.tensorboard,
     )

@@ -25,27 +25,6 @@ DROPOUT = 0.0
 MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-def pick_device() -> torch.device:
-    """CUDA, else Apple's GPU, else the CPU."""
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def native_bfloat16(device: torch.device) -> bool:
-    """Whether `device` computes in bfloat16 faster than in float32 (measured: twice as fast)."""
-    import torch
-
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return device.type == "cpu" and any(
-        capabilities.get(name) for name in ("avx512_bf16", "amx_bf16")
-    )
-
-
 def load_base(base: Base) -> Any:
     """`base` dequantised to float32, frozen, as a transformers model on the CPU.
 

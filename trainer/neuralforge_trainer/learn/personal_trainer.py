@@ -3,7 +3,8 @@
 Invariant: the run's course is fixed by its examples, their order and the seed: stopped at any
 moment, even by a kill, it goes on from its last whole checkpoint to the same weights. Before
 each micro-batch it asks its pace, which waits while the user types and raises when the run is to
-end. A batch that is not finite changes no weight. Knows no repository and no store.
+end. A batch that is not finite changes no weight; one that does not fit into memory is computed
+in pieces. No pickle is written or read. Knows no repository and no store.
 """
 
 from __future__ import annotations
@@ -20,10 +21,25 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from neuralforge_adapters.errors import HomeError
 from neuralforge_trainer.errors import TrainingDivergedError
+from neuralforge_trainer.learn.batch import Batch, collate, pieces, token_loss
 from neuralforge_trainer.learn.checkpoints import latest_complete, mark_complete
 from neuralforge_trainer.learn.encode import Encoded
 from neuralforge_trainer.learn.ewc import EwcPenalty
-from neuralforge_trainer.learn.lora import save_lora
+from neuralforge_trainer.learn.lora import lora_parameters, save_lora
+from neuralforge_trainer.learn.out_of_memory import (
+    is_out_of_memory,
+    kept_gradients,
+    restore_gradients,
+    too_large,
+)
+from neuralforge_trainer.learn.placement import Precision
+from neuralforge_trainer.learn.run_state import (
+    load_moments,
+    load_random,
+    load_run,
+    save_moments,
+    save_run,
+)
 
 _MOST_BAD_BATCHES = 3
 """Batches in a row without a finite loss or gradient, after which the run ends."""
@@ -42,8 +58,8 @@ class RunSettings:
     checkpoint_steps: int
     time_budget: float
     """Seconds after which the run ends early; 0 for none."""
-    half_precision: bool = False
-    """Compute in bfloat16; the LoRA's weights stay float32."""
+    precision: Precision = "float32"
+    """Of the products; the LoRA's weights stay float32."""
     tensorboard: bool = False
 
 
@@ -59,13 +75,20 @@ class PersonalTrainer(Trainer):  # type: ignore[misc]
         folder: Path,
         settings: RunSettings,
         *,
+        parent: Path | None = None,
         ewc: EwcPenalty | None = None,
+        distillation: float = 0.0,
         pace: Callable[[], None] = lambda: None,
         progress: Callable[[int, int], None] = lambda step, steps: None,
     ) -> None:
+        """`parent`: the version folder whose optimizer's moments this run goes on with."""
         self._ewc = ewc.to(model.device) if ewc is not None else None
+        self._distillation = distillation
+        self._parent = parent
         self._pace = pace
         self._bad_batches = 0
+        self._rows = settings.micro_batch
+        self._share = 1.0
         super().__init__(
             model=model,
             args=_arguments(folder, settings, model.device),
@@ -90,24 +113,64 @@ class PersonalTrainer(Trainer):  # type: ignore[misc]
         return int(result.global_step)
 
     def training_step(
-        self, model: Any, inputs: dict[str, torch.Tensor], num_items_in_batch: Any = None
+        self, model: Any, inputs: Batch, num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        """One micro-batch, when the pace allows it."""
-        self._pace()
-        return super().training_step(model, inputs, num_items_in_batch)
+        """One micro-batch, when the pace allows it, in as many pieces as memory asks for.
+
+        Raises:
+            TrainingMemoryError: a single example does not fit.
+        """
+        kept = kept_gradients(model)
+        while (loss := self._attempt(model, inputs)) is None:
+            if self._rows == 1:
+                raise too_large(f"one example of {inputs['input_ids'].shape[1]} tokens")
+            self._rows = -(-self._rows // 2)
+            restore_gradients(model, kept)
+        return loss
+
+    def _attempt(self, model: Any, inputs: Batch) -> torch.Tensor | None:
+        """The micro-batch's loss, its gradients added; None where memory ran out."""
+        total = torch.zeros((), device=self.args.device)
+        try:
+            for piece, share in pieces(inputs, self._rows):
+                self._pace()
+                self._share = share
+                total += super().training_step(model, piece)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
+        return total
 
     def compute_loss(
         self,
         model: Any,
-        inputs: dict[str, torch.Tensor],
+        inputs: Batch,
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> torch.Tensor:
-        """The weighted mean of the tokens' negative log likelihoods, plus EWC's penalty."""
-        loss = token_loss(model, inputs)
+        """The weighted mean of the tokens' negative log likelihoods, plus EWC's penalty.
+
+        Of a piece of a micro-batch, both by its share of the whole.
+        """
+        loss = token_loss(model, inputs, self._distillation)
         if self._ewc is not None:
             loss = loss + self._ewc(self.accelerator.unwrap_model(model))
-        return loss
+        return loss * self._share
+
+    def save_moments(self, folder: Path, metadata: dict[str, str]) -> None:
+        """Write the optimizer's moments into `folder`, for the run that goes on from this one.
+
+        Raises:
+            HomeError: the disk refuses.
+        """
+        try:
+            save_moments(self.optimizer, lora_parameters(self.model), folder, metadata)
+        except (OSError, SafetensorError) as error:
+            raise HomeError(
+                f"cannot write the optimizer's state to {folder}: {error}; free some room and "
+                "train again: it goes on from the last checkpoint"
+            ) from error
 
     def check_gradients(self) -> None:
         """Skip the coming step if a gradient is not finite.
@@ -128,8 +191,38 @@ class PersonalTrainer(Trainer):  # type: ignore[misc]
                 "version stays in force; train with a lower learning rate"
             )
 
+    def create_optimizer(self, model: Any = None) -> Any:
+        """The optimizer, with the parent's moments where there are any that fit."""
+        optimizer = super().create_optimizer(model)
+        if self._parent is not None:
+            load_moments(optimizer, lora_parameters(self.model), self._parent)
+        return optimizer
+
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         save_lora(self.model, Path(output_dir or self.args.output_dir))
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        save_moments(self.optimizer, lora_parameters(self.model), Path(output_dir))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            load_moments(self.optimizer, lora_parameters(self.model), Path(checkpoint))
+            scaler = self.accelerator.scaler
+            load_run(self.optimizer, self.lr_scheduler, scaler, Path(checkpoint))
+
+    def _save_scaler(self, output_dir: str) -> None:
+        """Written by `_save_rng_state`, which comes next."""
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        """Read by `_load_optimizer_and_scheduler`."""
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        scaler = self.accelerator.scaler
+        save_run(self.optimizer, self.lr_scheduler, scaler, Path(output_dir))
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            load_random(Path(checkpoint))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
@@ -162,48 +255,12 @@ class _Guard(TrainerCallback):  # type: ignore[misc]
             control.should_training_stop = True
 
 
-def token_loss(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The mean negative log likelihood of `input_ids` under `model`, weighted by `weights`.
-
-    Logits are computed from the first position that carries loss on, which for a batch padded
-    on its left is a small share of them.
-    """
-    ids, weights = inputs["input_ids"], inputs["weights"]
-    first = max(1, int((weights.sum(0) > 0).nonzero()[0]))  # nothing predicts the first token
-    kept = ids.shape[1] - first + 1
-    mask = inputs["attention_mask"]
-    output = model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
-        logits_to_keep=kept,
-        use_cache=False,
-    )
-    logits = output.logits[:, :-1].float()
-    losses = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), ids[:, first:].flatten(), reduction="none"
-    )
-    wanted = weights[:, first:].flatten()
-    return (losses * wanted).sum() / wanted.sum()
-
-
-def collate(examples: Sequence[Encoded]) -> dict[str, torch.Tensor]:
-    """Examples as one batch, padded on the left: (examples, longest) each."""
-    longest = max(map(len, examples))
-    return {
-        "input_ids": torch.tensor([(0,) * (longest - len(e)) + e.ids for e in examples]),
-        "weights": torch.tensor([(0.0,) * (longest - len(e)) + e.weights for e in examples]),
-        "attention_mask": torch.tensor(
-            [(0,) * (longest - len(e)) + (1,) * len(e) for e in examples]
-        ),
-    }
-
-
 def _arguments(folder: Path, settings: RunSettings, device: torch.device) -> Any:
     return TrainingArguments(
         output_dir=str(folder),
         use_cpu=device.type == "cpu",
-        bf16=settings.half_precision,
+        bf16=settings.precision == "bfloat16",
+        fp16=settings.precision == "float16",
         per_device_train_batch_size=settings.micro_batch,
         gradient_accumulation_steps=settings.accumulation,
         num_train_epochs=1,
