@@ -24,7 +24,7 @@ from neuralforge_server.session.rows import LoggedSuggestion
 PLUGIN = Path(__file__).parents[3] / "editor-clients" / "neovim"
 SERVER = [sys.executable, "-P", "-c", "from neuralforge_server.cli import main; main()"]
 
-READERS = """import os
+READERS = """# Readers for {name}.
 
 
 def read_text(path):
@@ -83,7 +83,6 @@ class Desk:
         self.execute("status")
         with SessionLog.open_to_read(self.home.session_log) as log:
             rows = log.show(1000)
-        print([(r.path, r.outcome, r.text[:10]) for r in rows])
         return [row for row in reversed(rows) if row.path == str(path)]
 
     def outcomes(self, path: Path) -> list[tuple[str | None, str | None]]:

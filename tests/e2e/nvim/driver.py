@@ -110,10 +110,12 @@ class Neovim:
         self._numbers = itertools.count(1)
         self._answers: dict[int, tuple[Any, Any]] = {}
         self._arrived: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        folder.mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(
             [str(program), "--embed", "--clean", "-n", "--cmd", "set shortmess+=I"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            cwd=folder,
             env={**os.environ, **_own_folders(folder), **environment},
         )
         threading.Thread(target=self._read, daemon=True).start()
@@ -247,7 +249,6 @@ end
 
 
 def _own_folders(folder: Path) -> dict[str, str]:
-    folder.mkdir(parents=True, exist_ok=True)
     names = ("CONFIG", "DATA", "STATE", "CACHE")
     folders = {f"XDG_{name}_HOME": str(folder / name.lower()) for name in names}
     return {**folders, "NVIM_LOG_FILE": str(folder / "nvim.log")}

@@ -1,6 +1,8 @@
 --- How the server is found, started, watched and started again.
 --- Invariant: a server that ends unasked is said once; it is started again a few times at most.
+local client = require('neuralforge.client')
 local config = require('neuralforge.config')
+local status = require('neuralforge.status')
 
 local M = {}
 
@@ -42,12 +44,6 @@ function M.find()
   return found ~= '' and { found } or nil
 end
 
----@param message string
----@param level integer?
-function M.say(message, level)
-  vim.notify('NeuralForge: ' .. message, level or vim.log.levels.WARN)
-end
-
 --- Start it for every buffer that wants it and has none.
 function M.start()
   vim.lsp.enable('neuralforge')
@@ -68,13 +64,13 @@ local function ended(code, signal)
   end
   local how = signal ~= 0 and ('by signal %d'):format(signal) or ('with status %d'):format(code)
   if lately() > RESTARTS then
-    M.say(
+    client.say(
       ('the server ended %s again and again: run :checkhealth neuralforge'):format(how),
       vim.log.levels.ERROR
     )
     return
   end
-  M.say(('the server ended %s; it is started again'):format(how))
+  client.say(('the server ended %s; it is started again'):format(how), vim.log.levels.WARN)
   vim.defer_fn(M.start, BACK_OFF_MS)
 end
 
@@ -94,10 +90,10 @@ local function spawn(dispatchers, client_config)
   return vim.lsp.rpc.start(command, dispatchers, { cwd = client_config and client_config.root_dir })
 end
 
-local function check_version(client)
-  local version = vim.tbl_get(client, 'server_info', 'version')
+local function check_version(started)
+  local version = vim.tbl_get(started, 'server_info', 'version')
   if version and not vim.startswith(version, M.VERSION .. '.') then
-    M.say(
+    client.say(
       ('the server is version %s, this plugin needs %s: run :NeuralForge install'):format(
         version,
         M.VERSION
@@ -109,11 +105,15 @@ end
 
 local function show_message(_, params)
   local levels = { vim.log.levels.ERROR, vim.log.levels.WARN, vim.log.levels.INFO }
-  M.say(params.message, levels[params.type] or vim.log.levels.INFO)
+  client.say(params.message, levels[params.type])
   return vim.NIL
 end
 
+--- The workspace of a buffer; one that holds no language yet gets no server.
 local function root(bufnr, go)
+  if vim.bo[bufnr].filetype == '' then
+    return
+  end
   if not M.find() then
     require('neuralforge.install').offer()
     return
@@ -128,18 +128,28 @@ function M.lsp_config()
     cmd = spawn,
     root_dir = root,
     settings = config.server_settings(),
+    capabilities = {
+      textDocument = { inlineCompletion = { dynamicRegistration = false } },
+      experimental = { neuralforge = { status = true } },
+    },
     on_init = check_version,
     handlers = {
       ['window/showMessage'] = show_message,
+      ['neuralforge/status'] = status.take,
       ['window/showMessageRequest'] = require('neuralforge.question').ask,
     },
   }
 end
 
---- End the server, and forget how often it has ended.
-function M.stop()
+--- End the servers and start them anew; how often they have ended is forgotten.
+function M.restart()
   ends = {}
   vim.lsp.enable('neuralforge', false)
+  local function gone()
+    return #vim.lsp.get_clients({ name = 'neuralforge' }) == 0
+  end
+  vim.wait(5000, gone, 20)
+  M.start()
 end
 
 return M

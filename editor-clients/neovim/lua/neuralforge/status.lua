@@ -1,28 +1,78 @@
---- What goes on, in one line: kept up to date by what the server tells.
+--- What goes on in the servers, as they tell it; for statuslines and `:NeuralForge status`.
+local describe = require('neuralforge.describe')
+
 local M = {}
 
----@type table<string|integer, { title: string, percentage: integer? }> Work on show by token.
+---@type table<integer, table?> The newest `neuralforge/status` by client.
+local told = {}
+---@type table<string|integer, { title: string, percentage: integer? }> Work on show, by token.
 local work = {}
+
+--- Whether work is echoed, because the user has asked for it.
+local echoed = false
+
+local function busy()
+  local _, item = next(work)
+  local share = item and item.percentage and (' %d %%'):format(item.percentage) or ''
+  return item and item.title .. share
+end
 
 --- A `$/progress` of the server.
 ---@param params { token: string|integer, value: table }
 function M.progress(params)
-  local value = params.value
-  if value.kind == 'end' then
-    work[params.token] = nil
-  else
-    local before = work[params.token] or {}
-    work[params.token] = {
-      title = value.title or before.title,
-      percentage = value.percentage or before.percentage,
-    }
+  local value, before = params.value, work[params.token] or {}
+  local now =
+    { title = value.title or before.title, percentage = value.percentage or before.percentage }
+  work[params.token] = value.kind ~= 'end' and now or nil
+  vim.cmd.redrawstatus()
+  if echoed and busy() then
+    vim.api.nvim_echo({ { 'NeuralForge: ' .. busy() } }, false, {})
   end
+end
+
+--- Echo the work that goes on until the returned function is called.
+---@return fun()
+function M.show_work()
+  echoed = true
+  return function()
+    echoed = false
+  end
+end
+
+--- A `neuralforge/status` of the server.
+function M.take(_, params, context)
+  told[context.client_id] = params
   vim.cmd.redrawstatus()
 end
 
+--- A server has ended: nothing of it is on show any more.
+---@param client_id integer
+function M.forget(client_id)
+  told[client_id] = nil
+  work = {}
+end
+
+---@param bufnr integer?
+---@return table? the newest `neuralforge/status` of the buffer's server
+function M.of(bufnr)
+  local client = require('neuralforge.client').get(bufnr)
+  return client and told[client.id]
+end
+
+--- Base, stack, learning, last latency and acceptance; empty where no server runs.
 ---@return string
 function M.line()
-  return 'NeuralForge'
+  local bufnr = vim.api.nvim_get_current_buf()
+  local status = M.of(bufnr)
+  if not status then
+    return busy() or ''
+  end
+  local off = not require('neuralforge.toggle').is_on(bufnr) or not status.enabled
+  local loading = status.engine.state ~= 'ready' and busy()
+  return 'NF '
+    .. (off and 'off · ' or '')
+    .. (loading and loading .. ' · ' or '')
+    .. describe.status(status)
 end
 
 return M

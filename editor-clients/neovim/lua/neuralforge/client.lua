@@ -1,0 +1,51 @@
+--- Talking to the running server: commands in, results or one message out.
+local M = {}
+
+---@param message string
+---@param level integer?
+function M.say(message, level)
+  vim.notify('NeuralForge: ' .. message, level or vim.log.levels.INFO)
+end
+
+--- The server of a buffer, or any that runs.
+---@param bufnr integer?
+---@return vim.lsp.Client?
+function M.get(bufnr)
+  local own = bufnr and vim.lsp.get_clients({ name = 'neuralforge', bufnr = bufnr })[1]
+  return own or vim.lsp.get_clients({ name = 'neuralforge' })[1]
+end
+
+--- Run a command of the server; a refusal is shown as the server words it.
+---@param name string without the first word
+---@param arguments any[]
+---@param on_result fun(result: any)?
+function M.execute(name, arguments, on_result)
+  local client = M.get(vim.api.nvim_get_current_buf())
+  if not client then
+    M.say(
+      'the server does not run; open a file, or run :checkhealth neuralforge',
+      vim.log.levels.WARN
+    )
+    return
+  end
+  local params = { command = 'neuralforge.' .. name, arguments = arguments }
+  client:request('workspace/executeCommand', params, function(err, result)
+    if err then
+      M.say(err.message, vim.log.levels.ERROR)
+    elseif on_result then
+      on_result(result)
+    end
+  end)
+end
+
+--- The result of a command, for the completion of arguments, which cannot wait long.
+---@param name string
+---@return any? nil where it did not come in time
+function M.ask(name)
+  local client = M.get(vim.api.nvim_get_current_buf())
+  local params = { command = 'neuralforge.' .. name, arguments = {} }
+  local answer = client and client:request_sync('workspace/executeCommand', params, 1000)
+  return answer and answer.result
+end
+
+return M
