@@ -26,6 +26,7 @@ COMMANDS = {
     "doctor": "Check this machine, and say what to mend.",
     "bases": "List, show, pull, use, remove and compare base models.",
     "evaluate": "Measure completions on a history, with and without context and memory.",
+    "replay": "Travel through a history: what learning brings, window by window.",
     "pretrain": "Make a base: corpus, tokenizer, training, GGUF.",
     "demo": "Watch a history change what is suggested, in five minutes.",
 }

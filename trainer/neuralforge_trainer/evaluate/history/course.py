@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-
 from neuralforge_adapters.base import Base
 from neuralforge_adapters.stack import ResolvedStack
 from neuralforge_trainer.evaluate.general import general_items
@@ -35,7 +34,7 @@ def next_exam(window: int, *, aided: bool) -> str:
 
 
 def old_exam(window: int) -> str:
-    """The exam on a window's clean questions."""
+    """The exam on a window's keepsakes."""
     return f"old-{window}"
 
 
@@ -129,12 +128,12 @@ class Course:
     def _old(self, learner: str, updates: int, windows: Sequence[int]) -> None:
         wanted = [(self._cell(learner, updates, old_exam(number)), number) for number in windows]
         wanted = [(cell, number) for cell, number in wanted if cell not in self.kept]
-        asked = [item for _, number in wanted for item in self.clean(number)]
+        asked = [item for _, number in wanted for item in self.plan.periods[number].keepsakes]
         if not wanted:
             return
         (marks,) = self._plain(asked, [(learner, updates)]) if asked else ([],)
         for cell, number in wanted:
-            count = len(self.clean(number))
+            count = len(self.plan.periods[number].keepsakes)
             self.kept.put(cell, marks[:count])
             marks = marks[count:]
 
@@ -156,10 +155,6 @@ class Course:
         """Learn even where nothing is asked, so that the cost is known."""
         if self._cell(learner, updates, COST) not in self.kept:
             self._stack(learner, updates)
-
-    def clean(self, number: int) -> list[Item]:
-        """What is asked about an old window."""
-        return [q.item for q in self.plan.periods[number].questions if q.clean]
 
     def _cell(self, system: str, updates: int, exam: str) -> Cell:
         return Cell(system, 0 if system in (COPIER, BASE) else updates, exam)
