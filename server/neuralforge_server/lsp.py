@@ -125,6 +125,7 @@ def _register(server: Server) -> None:
     server.feature(types.TEXT_DOCUMENT_DID_SAVE)(_did_save)
     server.feature("textDocument/didShowCompletion")(_did_show)
     server.feature("textDocument/didPartiallyAcceptCompletion")(_did_partially_accept)
+    server.feature("textDocument/didDismissCompletion")(_did_dismiss)
 
 
 def _initialize(ls: Server, params: types.InitializeParams) -> None:
@@ -197,6 +198,12 @@ def _did_partially_accept(ls: Server, params: Any) -> None:
     if ls.app.writer is not None and identifier is not None and type(length) is int:
         texts = ls.app.snapshot()
         ls.app.writer.post(lambda recorder: recorder.accepted(identifier, length, texts))
+
+
+def _did_dismiss(ls: Server, params: Any) -> None:
+    identifier = _reported_id(params)
+    if ls.app.writer is not None and identifier is not None:
+        ls.app.writer.post(lambda recorder: recorder.dismissed(identifier))
 
 
 def _item(document: Document, suggestion: Suggestion) -> types.CompletionItem:

@@ -127,6 +127,12 @@ class Recorder:
         """The client says that it shows a suggestion."""
         return self.log.record_outcome(suggestion_id, "shown", "client")
 
+    def dismissed(self, suggestion_id: str) -> bool:
+        """The client says that the user did not want a suggestion."""
+        self._inference.reported(suggestion_id)
+        self._settled.dismissed(suggestion_id)
+        return self.log.record_outcome(suggestion_id, "dismissed", "client")
+
     def accepted(
         self, suggestion_id: str, units: int | None, lines: Mapping[str, Sequence[str]]
     ) -> bool:

@@ -90,6 +90,18 @@ async def test_shown_and_partly_accepted_as_other_completion_servers_define_it(
     assert row is not None and (row.outcome, row.accepted_length) == ("partial", 3)
 
 
+async def test_a_client_that_knows_of_a_dismissal_tells_it(
+    editor: LspClient, editor_home: Home, source: Path
+) -> None:
+    uri, item = await suggest(editor, source)
+    editor.notify("textDocument/didDismissCompletion", {"item": item})
+    editor.change(uri, item["insertText"], END)  # typed after all: that is not inferred any more
+    await settle(editor)
+    row = row_of(editor_home, item)
+    assert row is not None
+    assert (row.outcome, row.outcome_source) == ("dismissed", "client")
+
+
 async def test_typing_through_is_inferred(
     editor: LspClient, editor_home: Home, source: Path
 ) -> None:
