@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 REPO ?= .
 
-.PHONY: setup demo test check bench bench-typing docs format clean
+.PHONY: setup demo test editors e2e check bench bench-typing docs format clean
 
 setup: $(VENV)/.ready
 
@@ -21,7 +21,15 @@ demo: setup
 	$(BIN)/neuralforge demo --repo $(REPO)
 
 test: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -r s
+
+# The real editors, into the user's cache folder.
+editors: setup
+	PYTHONPATH=tests $(BIN)/python -m e2e.install
+
+# Their tests alone; an editor that cannot be had is an error here, and a skip in `make test`.
+e2e: editors
+	NEURALFORGE_E2E_REQUIRED=1 $(BIN)/python -m pytest tests/e2e
 
 check: setup
 	$(BIN)/ruff check .
