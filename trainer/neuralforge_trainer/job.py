@@ -23,13 +23,14 @@ from neuralforge_adapters.home import Home
 from neuralforge_adapters.stack import ResolvedAdapter, ResolvedStack, pinned_versions
 from neuralforge_adapters.store import (
     GGUF_FILE,
-    PERSONAL,
     AdapterStore,
     AdapterVersion,
     Manifest,
 )
 from neuralforge_adapters.trainer_files import FINISHED, TrainerState
-from neuralforge_trainer.collect import Material, collect
+from neuralforge_server.session.preferences import Preference
+from neuralforge_trainer.collect import collect
+from neuralforge_trainer.collecting.material import Material
 from neuralforge_trainer.control import Pace, Reporter, only_trainer
 from neuralforge_trainer.errors import (
     BaseNotTrainableError,
@@ -40,6 +41,8 @@ from neuralforge_trainer.evaluate.gate import Exam, GateReport, judge
 from neuralforge_trainer.evaluate.general import general_items
 from neuralforge_trainer.interrupt import Interrupts, StopNowError
 from neuralforge_trainer.learn.libraries import tame_libraries
+from neuralforge_trainer.learn.progressive import Task, choose_task, serve_too
+from neuralforge_trainer.samples.preferences import new_preferences, remember_preferences
 from neuralforge_trainer.settings import Job, JobSettings
 
 _TRAINED, _MEASURED, _PUBLISHED = 70, 95, 100
@@ -107,6 +110,7 @@ class _Run:
         self._base = open_base(job.base, home)
         self._material: Material | None = None
         self._update: Any | None = None
+        self._task = Task()
 
     def work(self) -> Outcome:
         """Collect, train, measure, publish; typing and commands reach it anywhere."""
@@ -123,9 +127,11 @@ class _Run:
         self._material = material = collect(self._home, self._job)
         self._reporter.enter("collecting", material.message)
         self._pace.wait()
+        if self._settings.progressive and not self._job.again:
+            self._task = choose_task(self._home, self._base.digest, material.data)
         self._update = update = self._prepare(material)
         self._pace.wait()
-        with self._store.staging(PERSONAL) as staged:
+        with self._store.staging(self._task.name) as staged:
             outcome = self._attempt(material, update, staged)
         update.forget()
         return outcome
@@ -147,8 +153,21 @@ class _Run:
         from neuralforge_trainer.update import Update
 
         torch.set_num_threads(self._threads)
-        parent = self._current()
-        return Update(self._home, self._base, material.samples, self._settings, parent)
+        return Update(
+            self._home,
+            self._base,
+            material.samples,
+            self._settings,
+            self._current(),
+            frozen=self._task.others,
+            preferences=self._preferences(material),
+        )
+
+    def _preferences(self, material: Material) -> list[Preference]:
+        settings = self._settings
+        if not settings.preferences or self._job.again:
+            return []
+        return new_preferences(self._home, settings.least_preferences, material.heldout)
 
     def _attempt(self, material: Material, update: Any, staged: Path) -> Outcome:
         reporter = self._reporter
@@ -163,7 +182,7 @@ class _Run:
         reporter.enter("publishing", gate.reason, _MEASURED)
         update.consolidate(staged, self._pace.wait)
         with self._interrupts.sealed():
-            version = self._publish(material, staged, gate, steps, update.rank_and_alpha)
+            version = self._publish(material, staged, gate, steps, update)
             reporter.enter("done", gate.reason, _PUBLISHED, version.reference)
         return Outcome("published", gate.reason, version.reference, gate)
 
@@ -176,8 +195,8 @@ class _Run:
         return judge(
             self._base,
             exam,
-            _stack(self._current()),
-            ResolvedStack((candidate,)),
+            _stack(self._task, self._current()),
+            ResolvedStack((*self._task.others, candidate)),
             pace=self._measured,
         )
 
@@ -187,18 +206,25 @@ class _Run:
         staged: Path,
         gate: GateReport,
         steps: int,
-        rank_and_alpha: tuple[int, float],
+        update: Any,
     ) -> AdapterVersion:
         from neuralforge_trainer.learn.replay import ReplayBuffer
 
-        current = self._current()
+        current, preferences = self._current(), update.preferences
+        rank, alpha = update.rank_and_alpha
         manifest = Manifest(
-            name=PERSONAL,
+            name=self._task.name,
             base_digest=self._base.digest,
-            rank=rank_and_alpha[0],
-            alpha=rank_and_alpha[1],
+            rank=rank,
+            alpha=alpha,
             parent=current.reference if current is not None else None,
-            data={**material.data, "steps": steps, "arm": self._settings.arm},
+            data={
+                **material.data,
+                **self._task.data,
+                "steps": steps,
+                "arm": self._settings.arm,
+                "preferences": len(preferences),
+            },
             metrics=gate.as_dict(),
         )
         version = self._store.publish(staged, manifest)
@@ -207,14 +233,17 @@ class _Run:
                 buffer.add(material.samples)
             buffer.expire(self._settings.replay_days)
         material.remember()
+        remember_preferences(self._home, preferences)
         BaseChoice(self._home).settle(self._base.digest)
-        pinned = pinned_versions(PERSONAL, self._home)
-        self._store.prune(PERSONAL, self._settings.keep_versions, pinned)
+        if self._settings.progressive:
+            serve_too(self._home, self._task.name)
+        pinned = pinned_versions(self._task.name, self._home)
+        self._store.prune(self._task.name, self._settings.keep_versions, pinned)
         return version
 
     def _current(self) -> AdapterVersion | None:
         """The version to go on from; one for another base is none."""
-        return self._store.current_for(PERSONAL, self._base.digest)
+        return self._store.current_for(self._task.name, self._base.digest)
 
     def _trained(self, step: int, steps: int) -> None:
         self._reporter.advance(step, steps, _TRAINED * step // max(1, steps))
@@ -232,11 +261,12 @@ def _refuse_base(home: Home, job: Job, reason: str) -> None:
         BaseChoice(home).refuse(open_base(job.base, home).digest, reason)
 
 
-def _stack(version: AdapterVersion | None) -> ResolvedStack:
+def _stack(task: Task, version: AdapterVersion | None) -> ResolvedStack:
+    """What is served while `version` is current."""
     if version is None:
-        return ResolvedStack()
+        return ResolvedStack(task.others)
     adapter = ResolvedAdapter(version.reference, version.gguf, 1.0, version.manifest.digest)
-    return ResolvedStack((adapter,))
+    return ResolvedStack((*task.others, adapter))
 
 
 def _thread_count(job: Job) -> int:

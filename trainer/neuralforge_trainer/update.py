@@ -20,9 +20,12 @@ from neuralforge_adapters.base import Base
 from neuralforge_adapters.base_facts import read_facts
 from neuralforge_adapters.convert import peft_to_gguf
 from neuralforge_adapters.home import Home, private_dir
+from neuralforge_adapters.stack import ResolvedAdapter
 from neuralforge_adapters.store import GGUF_FILE, AdapterVersion
+from neuralforge_server.session.preferences import Preference
 from neuralforge_trainer.evaluate.general import general_samples
 from neuralforge_trainer.learn.checkpoints import keep_only
+from neuralforge_trainer.learn.distill import with_teachings
 from neuralforge_trainer.learn.encode import Encoded, Encoder, encode_all
 from neuralforge_trainer.learn.ewc import Consolidation, EwcPenalty, consolidate
 from neuralforge_trainer.learn.lora import attach_lora, load_base, save_lora
@@ -30,8 +33,11 @@ from neuralforge_trainer.learn.out_of_memory import is_out_of_memory, too_large
 from neuralforge_trainer.learn.personal_trainer import PersonalTrainer, RunSettings
 from neuralforge_trainer.learn.placement import Placement, place, put
 from neuralforge_trainer.learn.plan import plan
-from neuralforge_trainer.learn.replay import ReplayBuffer
+from neuralforge_trainer.learn.preference import PreferenceTrainer, encode_pairs
+from neuralforge_trainer.learn.progressive import add_frozen
+from neuralforge_trainer.learn.replay import Held, ReplayBuffer
 from neuralforge_trainer.learn.run_state import moments_metadata
+from neuralforge_trainer.learn.slow import slow_down, snapshot
 from neuralforge_trainer.learn.vocabulary import load_vocabulary
 from neuralforge_trainer.samples.sample import Sample
 from neuralforge_trainer.settings import JobSettings
@@ -46,6 +52,8 @@ class Mixture:
     new: Sequence[Encoded]
     replayed: Sequence[Encoded]
     rehearsed: Sequence[Encoded]
+    replayed_ids: Sequence[int] = ()
+    """What the replay buffer calls the replayed ones."""
 
     @property
     def all(self) -> list[Encoded]:
@@ -81,20 +89,27 @@ class Update:
         samples: Sequence[Sample],
         settings: JobSettings,
         parent: AdapterVersion | None,
+        *,
+        frozen: Sequence[ResolvedAdapter] = (),
+        preferences: Sequence[Preference] = (),
     ) -> None:
+        """`frozen` adapters are served beside the one that is trained."""
+        self._home = home
         self._base = base
+        self._frozen = frozen
+        self.preferences = preferences
         self._settings = settings
         self._parent = parent
         self._lineage = Lineage.of(parent)
         self._seed = settings.seed + self._lineage.updates
         self.mixture = mix(home, base, samples, settings, self._seed)
-        order = plan(
+        self._order = plan(
             [len(example) for example in self.mixture.all],
             settings.micro_batch,
             settings.epochs,
             self._seed,
         )
-        self._examples = [self.mixture.all[index] for index in order]
+        self._examples = self._ordered(self.mixture)
         self._folder = home.checkpoints / self._identity()
         self._model: Any = None
         private_dir(self._folder)
@@ -117,15 +132,20 @@ class Update:
         rate = learning_rate(self._settings.learning_rate, self._model.config.hidden_size)
         trainer = PersonalTrainer(
             self._model,
-            self._examples,
+            self._taught(pace),
             self._folder,
             _run_settings(self._settings, self._seed, rate, placement),
             parent=parent,
             ewc=self._penalty(rate, pace),
+            distillation=self._settings.distillation,
             pace=pace,
             progress=progress,
         )
-        steps = trainer.run()
+        before = snapshot(self._model)
+        steps = trainer.run() + self._prefer(placement, pace)
+        if self._settings.fast_share < 1:
+            slow_down(self._model, before, self._settings.fast_share)
+            trainer.optimizer.state.clear()  # its moments are of other factors
         save_lora(self._model, staged)
         trainer.save_moments(staged, self._lineage.after(steps))
         peft_to_gguf(staged, self._base.path, self._base.digest, staged / GGUF_FILE)
@@ -134,7 +154,9 @@ class Update:
     def consolidate(self, staged: Path, pace: Callable[[], None]) -> None:
         """Add what the next update needs to stay near this one, where the arm asks for it."""
         if self._uses_ewc:
-            self._consolidated(self.mixture.all, self._past(), pace).save(staged, self._base.digest)
+            same_factors = self._settings.fast_share == 1  # or the old Fisher is not of these
+            past = self._past() if same_factors else None
+            self._consolidated(self.mixture.all, past, pace).save(staged, self._base.digest)
 
     def forget(self) -> None:
         """Remove the run's checkpoints."""
@@ -150,12 +172,45 @@ class Update:
         """The base with its LoRA, where it is to be trained."""
         parent = self._parent.path if self._parent is not None else None
         try:
-            model = put(load_base(self._base), placement)
+            model = put(add_frozen(load_base(self._base), self._frozen), placement)
             return attach_lora(model, self._settings.seed, parent)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 raise too_large(f"the base {self._base.path.name}") from error
             raise
+
+    def _ordered(self, mixture: Mixture) -> list[Encoded]:
+        everything = mixture.all
+        return [everything[index] for index in self._order]
+
+    def _taught(self, pace: Callable[[], None]) -> list[Encoded]:
+        """The examples, with what the parent says of the replayed ones where that is wanted."""
+        mixture, settings = self.mixture, self._settings
+        if not settings.distillation or self._parent is None or not mixture.replayed:
+            return self._examples
+        replayed = list(zip(mixture.replayed_ids, mixture.replayed, strict=True))
+        with ReplayBuffer(self._home.replay_buffer, settings.replay_capacity) as buffer:
+            taught = with_teachings(self._model, buffer, self._base.digest, replayed, pace)
+        return self._ordered(replace(mixture, replayed=taught))
+
+    def _prefer(self, placement: Placement, pace: Callable[[], None]) -> int:
+        """A second, short run on the preferences, from what the first one has learnt."""
+        settings = self._settings
+        encoder = Encoder(load_vocabulary(self._base, self._home), settings.sequence_tokens)
+        pairs = encode_pairs(encoder, self.preferences)
+        if not pairs:
+            return 0
+        order = plan([len(pair) for pair in pairs], settings.micro_batch, 1, self._seed)
+        rate = learning_rate(settings.preference_rate, self._model.config.hidden_size)
+        trainer = PreferenceTrainer(
+            self._model,
+            [pairs[index] for index in order],
+            self._folder / "preferences",
+            _run_settings(settings, self._seed, rate, placement),
+            beta=settings.preference_beta,
+            pace=pace,
+        )
+        return trainer.run()
 
     @property
     def _uses_ewc(self) -> bool:
@@ -188,7 +243,9 @@ class Update:
     def _identity(self) -> str:
         """Names the run by all that determines its course."""
         parent = self._parent.manifest.digest if self._parent is not None else ""
-        content = [asdict(self._settings), self._base.digest, parent]
+        beside = [[adapter.digest, adapter.scale] for adapter in self._frozen]
+        preferred = [[one.chosen, one.rejected] for one in self.preferences]
+        content = [asdict(self._settings), self._base.digest, parent, beside, preferred]
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
         for example in self._examples:
             digest.update(repr((example.ids, example.weights)).encode())
@@ -204,13 +261,20 @@ def mix(
     new = encode_all(encoder, samples)
     replay_share = settings.replay_share if settings.arm in ("replay", "both") else 0.0
     per_new = len(new) / max(1e-9, 1 - replay_share - settings.rehearsal_share)
-    replayed: list[Sample] = []
+    drawn: list[Held] = []
     if replay_share:
         with ReplayBuffer(home.replay_buffer, settings.replay_capacity) as buffer:
-            replayed = buffer.draw(round(per_new * replay_share))
+            drawn = buffer.draw_held(round(per_new * replay_share))
+    encoded = [(held.identifier, encoder.encode(held.sample)) for held in drawn]
+    replayed = [(number, example) for number, example in encoded if example is not None]
     general = general_samples(round(per_new * settings.rehearsal_share), seed)
     whole = replace(encoder, prefix_weight=settings.rehearsal_prefix_weight)
-    return Mixture(new, encode_all(encoder, replayed), encode_all(whole, general))
+    return Mixture(
+        new,
+        [example for _, example in replayed],
+        encode_all(whole, general),
+        [number for number, _ in replayed],
+    )
 
 
 def learning_rate(tuned: float, width: int) -> float:

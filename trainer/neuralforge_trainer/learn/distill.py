@@ -14,7 +14,7 @@ counts for one base only. Knows no schedule.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ KEPT = 32
 """Tokens of each distribution; 6 bytes each."""
 
 _HEADER = struct.Struct("<BHI")
+"""Format, tokens kept at a position, positions."""
 _FORMAT = 1
 
 
@@ -71,7 +72,7 @@ def say(
         with torch.no_grad():
             output = model(input_ids=ids, logits_to_keep=columns, use_cache=False)
         logs = output.logits[0].float().log_softmax(-1)
-        best = logs.topk(min(KEPT, logs.shape[-1]))
+        best = logs.topk(KEPT)
         said.append(pack(best.indices.cpu().numpy(), best.values.cpu().numpy()))
     model.train(was_training)
     return said
@@ -92,6 +93,42 @@ def divergence(logits: torch.Tensor, ids: torch.Tensor, logs: torch.Tensor) -> t
     return (then.exp() * (then - now)).sum(-1)
 
 
+def taught_divergence(
+    logits: torch.Tensor, batch: Mapping[str, torch.Tensor], wanted: torch.Tensor
+) -> torch.Tensor:
+    """The sum of `divergence` over the taught tokens of a batch.
+
+    Args:
+        logits: at the wanted tokens in their order, (wanted, vocabulary)
+        wanted: which tokens but the first of each row carry loss, (rows, longest - 1)
+    """
+    taught = batch["taught"][:, 1:][wanted]
+    ids, logs = (batch[name][:, 1:][wanted][taught] for name in ("taught_ids", "taught_logs"))
+    return divergence(logits[taught], ids, logs).sum()
+
+
+def collate_teachings(examples: Sequence[Encoded], longest: int) -> dict[str, torch.Tensor]:
+    """`taught`, (rows, longest), and what is to be said there, (rows, longest, kept) each.
+
+    Empty where nothing is to be said of any example.
+    """
+    import torch
+
+    if not any(example.teaching for example in examples):
+        return {}
+    shape = (len(examples), longest, KEPT)
+    taught = torch.zeros(shape[:2], dtype=torch.bool)
+    ids, logs = torch.zeros(shape, dtype=torch.long), torch.zeros(shape)
+    for row, example in enumerate(examples):
+        said, likelihoods = unpack(example.teaching)
+        if len(said):
+            places = targets(example)
+            taught[row, places] = True
+            ids[row, places] = torch.from_numpy(said)
+            logs[row, places] = torch.from_numpy(likelihoods)
+    return {"taught": taught, "taught_ids": ids, "taught_logs": logs}
+
+
 def targets(example: Encoded) -> list[int]:
     """The positions of `example` that are asked for whole: the healed text, middle and end."""
     return [i for i, weight in enumerate(example.weights) if weight >= 1 and i > 0]
@@ -108,10 +145,11 @@ def unpack(teaching: bytes) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     if len(teaching) < _HEADER.size:
         return np.zeros((0, 0), np.int64), np.zeros((0, 0), np.float32)
     form, kept, count = _HEADER.unpack_from(teaching)
-    if form != _FORMAT or len(teaching) != _HEADER.size + 6 * kept * count:
+    total = kept * count
+    if (form, kept) != (_FORMAT, KEPT) or len(teaching) != _HEADER.size + 6 * total:
         return np.zeros((0, 0), np.int64), np.zeros((0, 0), np.float32)
-    ids = np.frombuffer(teaching, "<u4", kept * count, _HEADER.size)
-    logs = np.frombuffer(teaching, "<f2", kept * count, _HEADER.size + 4 * kept * count)
+    ids = np.frombuffer(teaching, "<u4", total, _HEADER.size)
+    logs = np.frombuffer(teaching, "<f2", total, _HEADER.size + 4 * total)
     shape = (count, kept)
     return ids.astype(np.int64).reshape(shape), logs.astype(np.float32).reshape(shape)
 

@@ -10,7 +10,7 @@ in pieces. No pickle is written or read. Knows no repository and no store.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from neuralforge_adapters.errors import HomeError
 from neuralforge_trainer.errors import TrainingDivergedError
 from neuralforge_trainer.learn.batch import Batch, collate, pieces, token_loss
 from neuralforge_trainer.learn.checkpoints import latest_complete, mark_complete
-from neuralforge_trainer.learn.encode import Encoded
 from neuralforge_trainer.learn.ewc import EwcPenalty
 from neuralforge_trainer.learn.lora import lora_parameters, save_lora
 from neuralforge_trainer.learn.out_of_memory import (
@@ -71,7 +70,7 @@ class PersonalTrainer(Trainer):  # type: ignore[misc]
     def __init__(
         self,
         model: Any,
-        examples: Sequence[Encoded],
+        examples: Sequence[Sized],
         folder: Path,
         settings: RunSettings,
         *,
@@ -87,7 +86,8 @@ class PersonalTrainer(Trainer):  # type: ignore[misc]
         self._parent = parent
         self._pace = pace
         self._bad_batches = 0
-        self._rows = settings.micro_batch
+        self.rows = settings.micro_batch
+        """Examples computed at once; halved when memory runs out."""
         self._share = 1.0
         super().__init__(
             model=model,
@@ -122,9 +122,9 @@ class PersonalTrainer(Trainer):  # type: ignore[misc]
         """
         kept = kept_gradients(model)
         while (loss := self._attempt(model, inputs)) is None:
-            if self._rows == 1:
+            if self.rows == 1:
                 raise too_large(f"one example of {inputs['input_ids'].shape[1]} tokens")
-            self._rows = -(-self._rows // 2)
+            self.rows = -(-self.rows // 2)
             restore_gradients(model, kept)
         return loss
 
@@ -132,7 +132,7 @@ class PersonalTrainer(Trainer):  # type: ignore[misc]
         """The micro-batch's loss, its gradients added; None where memory ran out."""
         total = torch.zeros((), device=self.args.device)
         try:
-            for piece, share in pieces(inputs, self._rows):
+            for piece, share in pieces(inputs, self.rows):
                 self._pace()
                 self._share = share
                 total += super().training_step(model, piece)

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,25 @@ from neuralforge_trainer.learn.libraries import tame_libraries
 
 _LONGEST = 40
 """Characters of a repository's name in its adapter's name."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a job trains, and beside what."""
+
+    name: str = PERSONAL
+    """The adapter's."""
+    others: tuple[ResolvedAdapter, ...] = ()
+    """Those that stay as they are and are served with it."""
+    data: dict[str, str] = field(default_factory=dict)
+    """For the manifest."""
+
+
+def choose_task(home: Home, base_digest: str, data: Mapping[str, Any]) -> Task:
+    """The task of a job whose manifest will say `data` (repository, or another source)."""
+    task = str(data.get("repository") or data.get("source") or "sessions")
+    name = task_adapter(AdapterStore(home), task)
+    return Task(name, others(home, base_digest, name), {"task": task})
 
 
 def task_adapter(store: AdapterStore, task: str) -> str:
