@@ -75,8 +75,9 @@ def lower_priority() -> None:
             process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
         elif process.nice() < _NICE:
             process.nice(_NICE)
-    with contextlib.suppress(OSError):  # where Linux weighs sessions first, nice alone is nothing
-        if _AUTOGROUP.exists():
+    with contextlib.suppress(OSError, AttributeError):
+        # where Linux weighs whole sessions, nice alone is nothing; a terminal's stays as it is
+        if os.getsid(0) == os.getpid() and _AUTOGROUP.exists():
             _AUTOGROUP.write_text(str(_NICE), "ascii")
     with contextlib.suppress(psutil.Error, OSError, AttributeError):  # macOS has no ionice
         if sys.platform == "win32":
