@@ -24,6 +24,7 @@ from neuralforge_adapters.trainer_files import TrainerState
 from neuralforge_trainer.control import lower_priority
 from neuralforge_trainer.errors import JobError, TrainerBusyError
 from neuralforge_trainer.job import INTERRUPTED, Outcome, run_job
+from neuralforge_trainer.samples.selection import parse_languages, parse_since
 from neuralforge_trainer.settings import Job, JobSettings, make_limits, make_settings, read_job
 
 _INTERRUPTED_STATUS = 130
@@ -82,10 +83,14 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--from-git", type=Path, metavar="PATH", help="learn from a repository")
     source.add_argument("--session", action="store_true", help="learn from the session log")
     source.add_argument(
+        "--dataset", type=Path, action="append", metavar="FILE", help="learn from samples (JSONL)"
+    )
+    source.add_argument(
         "--again", action="store_true", help="learn all that was learnt before, for another base"
     )
     parser.add_argument("--author", help="whose commits (default: your git identity)")
     parser.add_argument("--all", action="store_true", help="also what was trained before")
+    _add_selection(parser)
     parser.add_argument("--base", type=Path, metavar="GGUF", help="default: the base in use")
     parser.add_argument("--foreground", action="store_true", help="use all cores")
     parser.add_argument("--limits", type=json.loads, default={}, metavar="JSON", help=_LIMITS_HELP)
@@ -101,13 +106,32 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_selection(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--since", metavar="DATE|DAYSd", help="nothing older")
+    parser.add_argument("--languages", default="", metavar="A,B", help="only these")
+    parser.add_argument("--pattern", action="append", default=[], help="only such files; ! for not")
+    parser.add_argument("--balance", action="store_true", help="equally much of each language")
+
+
+def _since(text: str | None) -> float | None:
+    try:
+        return None if text is None else parse_since(text)
+    except ValueError as error:
+        raise JobError(f"--since: {error}") from error
+
+
 def _job(options: argparse.Namespace) -> Job:
     if options.job is not None:
         return read_job(options.job)
     chosen = {n: getattr(options, n) for n in _SETTING_FLAGS if getattr(options, n) is not None}
     return Job(
         repository=options.from_git,
+        datasets=tuple(options.dataset or ()),
         author=options.author,
+        since=_since(options.since),
+        languages=parse_languages(options.languages),
+        patterns=tuple(options.pattern),
+        balance=options.balance,
         everything=options.all,
         again=options.again,
         base=options.base,

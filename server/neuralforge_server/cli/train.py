@@ -5,8 +5,9 @@ The work is the trainer's, in a process of its own; it shows its own progress.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import click
 
@@ -28,8 +29,23 @@ Order = Literal["pause", "resume", "cancel", "skip"]
 @click.command(name="train", epilog="Example: neuralforge train --from-git ~/src/project")
 @click.option("--from-git", type=click.Path(path_type=Path), metavar="PATH", help="A repository.")
 @click.option("--session", is_flag=True, help="Your own editing sessions, from the session log.")
+@click.option(
+    "--dataset",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="A file of samples, JSONL (repeatable).",
+)
+@click.option("--since", metavar="DATE|DAYSd", help="Nothing older: 2026-01-31, or 90d.")
+@click.option("--languages", metavar="A,B", help="Only these, by their LSP names.")
+@click.option(
+    "--pattern",
+    multiple=True,
+    help="Only files that match, as in .gitignore; !PATTERN leaves out (repeatable).",
+)
+@click.option("--balance", is_flag=True, help="Take equally much of each language.")
 @click.option("--author", help="Whose commits, by name or e-mail; otherwise your git identity.")
-@click.option("--all", "everything", is_flag=True, help="Also what was trained on before.")
+@click.option("--all", is_flag=True, help="Also what was trained on before.")
 @click.option("--arm", type=click.Choice(get_args(Arm)), help="What guards against forgetting.")
 @click.option("--pause", "order", flag_value="pause", help="Let the trainer wait.")
 @click.option("--resume", "order", flag_value="resume", help="Let it go on.")
@@ -38,18 +54,8 @@ Order = Literal["pause", "resume", "cancel", "skip"]
 @base_option
 @profile_option
 @json_option
-def command(
-    from_git: Path | None,
-    session: bool,
-    author: str | None,
-    everything: bool,
-    arm: Arm | None,
-    order: Order | None,
-    base: Path | None,
-    home: Home,
-    as_json: bool,
-) -> None:
-    """Learn from a repository's history or from your sessions.
+def command(order: Order | None, home: Home, as_json: bool, **options: Any) -> None:
+    """Learn from a repository's history, from your sessions or from datasets.
 
     A candidate that passes the gate becomes the current version of the personal adapter, and
     every running server swaps it in. Your own keystrokes always come first: while you type, in
@@ -58,19 +64,26 @@ def command(
     if order is not None:
         _give(home, order, as_json)
         return
-    if (from_git is None) == (not session):
-        raise click.UsageError("say what to learn from: --from-git PATH or --session")
+    if sum(bool(options[name]) for name in ("from_git", "session", "dataset")) != 1:
+        raise click.UsageError(
+            "say what to learn from, one of: --from-git PATH, --session, --dataset FILE"
+        )
     require_packages()
-    source = ["--session"] if from_git is None else ["--from-git", str(from_git)]
-    options = {"--author": author, "--arm": arm, "--base": None if base is None else str(base)}
-    arguments = [*source, *(part for pair in options.items() if pair[1] for part in pair if part)]
-    switches = {"--all": everything, "--json": as_json, "--foreground": True}
-    arguments += [name for name, given in switches.items() if given]
     run_trainer(
         "neuralforge_trainer",
-        arguments,
+        list(_flags({**options, "json": as_json, "foreground": True})),
         {HOME_VARIABLE: str(home.root), PROFILE_VARIABLE: home.profile},
     )
+
+
+def _flags(options: dict[str, Any]) -> Iterator[str]:
+    """The trainer's flags; `--name=value`, so that no value is taken for another flag."""
+    for name, given in options.items():
+        flag = f"--{name.replace('_', '-')}"
+        if given is True:
+            yield flag
+        elif given not in (None, False):
+            yield from (f"{flag}={v}" for v in (given if isinstance(given, tuple) else (given,)))
 
 
 def _give(home: Home, order: Order, as_json: bool) -> None:

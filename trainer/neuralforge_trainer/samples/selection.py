@@ -6,8 +6,10 @@ no source.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
     from neuralforge_trainer.samples.sample import Sample
+
+_DAY = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -46,3 +50,22 @@ class Selection:
             return None
         only_negative = all(pattern.startswith("!") for pattern in self.patterns)
         return GitIgnoreSpec.from_lines(["*"] * only_negative + list(self.patterns))
+
+
+def parse_since(text: str) -> float:
+    """Unix seconds of a date (`2026-01-31`, local time) or of so many days ago (`90d`).
+
+    Raises:
+        ValueError: it is neither; the message says so.
+    """
+    try:
+        if text.endswith("d"):
+            return time.time() - float(text[:-1]) * _DAY
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError, OSError) as error:
+        raise ValueError(f"{text!r} is no time: write a date (2026-01-31) or days (90d)") from error
+
+
+def parse_languages(text: str) -> tuple[str, ...]:
+    """Languages from a list with commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
