@@ -177,3 +177,12 @@ async def test_a_linked_worktree_takes_over_the_answer_of_its_repository(
     root = str(repository.root)
     assert (await editor.execute("neuralforge.consent.state", root))["answer"] == other
     assert asked(editor) == []
+
+
+async def test_the_report_is_written_and_given(start: Starter, home: Home, tmp_path: Path) -> None:
+    editor = await start(settings=ALONE)
+    own = await editor.execute("neuralforge.report.write")
+    assert own["path"] == str(home.profile_dir / "report.html")
+    named = await editor.execute("neuralforge.report.write", {"path": str(tmp_path / "r.html")})
+    assert (tmp_path / "r.html").read_text("utf-8") == named["html"]
+    assert named["html"].startswith("<!DOCTYPE html>") and named["uri"].startswith("file://")

@@ -22,6 +22,7 @@ COMMANDS = {
     "daemon": "Learn in the background without an editor: repositories and an inbox.",
     "adapters": "List, show, load, unload and roll back adapters.",
     "log": "Show, count and purge what is remembered.",
+    "report": "Write a page of what was suggested, taken and kept.",
     "status": "Show the base, the stack, the log and the trainer.",
     "doctor": "Check this machine, and say what to mend.",
     "bases": "List, show, pull, use, remove and compare base models.",

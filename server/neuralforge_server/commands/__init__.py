@@ -14,7 +14,16 @@ import asyncio
 from typing import Any
 
 from neuralforge_server.app import App
-from neuralforge_server.commands import adapters, bases, completion, learning, log, stacks, status
+from neuralforge_server.commands import (
+    adapters,
+    bases,
+    completion,
+    learning,
+    log,
+    report,
+    stacks,
+    status,
+)
 from neuralforge_server.commands.shared import Handler
 from neuralforge_server.errors import CommandError
 
@@ -48,6 +57,7 @@ COMMANDS: dict[str, Handler] = {
     "neuralforge.train.cancel": learning.order("cancel", "end the training; its samples stay new."),
     "neuralforge.train.state": learning.state,
     "neuralforge.status": status.status,
+    "neuralforge.report.write": report.write,
     "neuralforge.log.show": log.show,
     "neuralforge.log.purge": log.purge,
     "neuralforge.consent": learning.consent,

@@ -35,6 +35,7 @@ from neuralforge_server.session.database import Opened
 from neuralforge_server.session.preferences import Preference, preferences
 from neuralforge_server.session.rows import (
     Answer,
+    Group,
     How,
     Limits,
     LoggedSuggestion,
@@ -45,6 +46,7 @@ from neuralforge_server.session.rows import (
     Source,
     Stats,
     Suggestion,
+    Tally,
     TrainingEvent,
 )
 from neuralforge_server.session.scrub import scrub
@@ -245,6 +247,10 @@ class SessionLog:
         """
         wanted = {"language": language, "outcome": outcome, "text": text, "since": since}
         return self._read(lambda database: queries.show(database, limit, wanted))
+
+    def tallies_by(self, group: Group) -> dict[str, Tally]:
+        """The counts for each day (`2026-01-31`), language or stack (its JSON), most used first."""
+        return self._read(lambda database: queries.tallies_by(database, group))
 
     def recent_acceptance(self, limit: int = 1000) -> tuple[int, int]:
         """(shown, accepted at least in part) of the newest suggestions: quick in a large log."""

@@ -18,6 +18,7 @@ from sqlite_utils import Database
 from neuralforge_server.session.migrations import MIGRATIONS
 from neuralforge_server.session.rows import (
     DEADLINES_S,
+    Group,
     LoggedSuggestion,
     PendingRetention,
     Purged,
@@ -56,6 +57,12 @@ _EDITED = f"""
 """
 
 _UNUSED = "used_at IS NULL"
+
+_GROUPS: dict[Group, str] = {
+    "day": "date(created, 'unixepoch', 'localtime')",
+    "language": "language",
+    "stack": "stack_json",
+}
 
 
 def training_events(database: Database, since: float, unused_only: bool) -> Iterator[TrainingEvent]:
@@ -148,19 +155,37 @@ def recent_acceptance(database: Database, limit: int) -> tuple[int, int]:
 
 def tallies(database: Database) -> tuple[Tally, dict[str, Tally]]:
     """The counts over all suggestions, and for each language (most used first)."""
-    rows = list(
-        database.query("SELECT id, language, outcome, accepted_length, latency_ms FROM suggestions")
-    )
+    rows, retained = _counted(database, "language"), _retained_shares(database)
+    return _tally(rows, retained), _tally_groups(rows, retained)
+
+
+def tallies_by(database: Database, group: Group) -> dict[str, Tally]:
+    """The counts for each day, language or stack, most used first; days are the user's own."""
+    return _tally_groups(_counted(database, _GROUPS[group]), _retained_shares(database))
+
+
+def _counted(database: Database, group: str) -> list[dict[str, Any]]:
+    query = f'SELECT id, {group} AS "group", outcome, accepted_length, latency_ms FROM suggestions'
+    return list(database.query(query))
+
+
+def _retained_shares(database: Database) -> dict[str, list[tuple[int, float]]]:
     retained: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for identifier, deadline_s, share in database.execute(
         "SELECT suggestion_id, deadline_s, retained FROM retention WHERE retained IS NOT NULL"
     ):
         retained[identifier].append((deadline_s, share))
-    by_language: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    return retained
+
+
+def _tally_groups(
+    rows: Sequence[dict[str, Any]], retained: dict[str, list[tuple[int, float]]]
+) -> dict[str, Tally]:
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
-        by_language[row["language"]].append(row)
-    ordered = sorted(by_language.items(), key=lambda item: (-len(item[1]), item[0]))
-    return _tally(rows, retained), {name: _tally(some, retained) for name, some in ordered}
+        groups[row["group"]].append(row)
+    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+    return {name: _tally(some, retained) for name, some in ordered}
 
 
 def broken_invariants(database: Database) -> list[str]:

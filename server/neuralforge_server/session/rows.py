@@ -16,6 +16,8 @@ Outcome = Literal["shown", "accepted", "partial", "typed_through", "dismissed", 
 Source = Literal["client", "inferred"]
 How = Literal["open", "closed", "disk", "unknown"]
 Answer = Literal["yes", "no"]
+Group = Literal["day", "language", "stack"]
+"""What suggestions are counted by."""
 
 DEADLINES_S = (30, 120, 300)
 """Seconds after an acceptance at which it is measured how much of it still stands."""
