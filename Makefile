@@ -39,6 +39,7 @@ check: setup
 
 bench: setup
 	$(BIN)/python tests/bench.py
+	$(BIN)/python tests/bench_training.py
 
 bench-typing: setup
 	$(BIN)/python tests/bench_typing.py --repository $(REPO) --json bench-typing.json
