@@ -18,7 +18,10 @@ from neuralforge_adapters.errors import NeuralForgeError
 COMMANDS = {
     "serve": "Serve completions to an editor over LSP (also without a subcommand).",
     "complete": "Complete once at FILE:LINE:COLUMN.",
-    "train": "Learn from a repository's history or from your sessions.",
+    "train": "Learn from a repository's history, from your sessions or from datasets.",
+    "create-dataset": "Make a dataset of your history, your sessions or the files of a folder.",
+    "extract-dataset": "Write down what was learnt, or is there to be learnt, as a dataset.",
+    "analyze-dataset": "Tell what datasets are worth, and what to do about what lowers it.",
     "daemon": "Learn in the background without an editor: repositories and an inbox.",
     "adapters": "List, show, load, unload and roll back adapters.",
     "log": "Show, count and purge what is remembered.",
@@ -45,7 +48,8 @@ class LazyGroup(click.Group):
         """The command of that name."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"neuralforge_server.cli.{cmd_name}")
+        name = cmd_name.replace("-", "_")
+        module = importlib.import_module(f"neuralforge_server.cli.{name}")
         command: click.Command = module.command
         return command
 

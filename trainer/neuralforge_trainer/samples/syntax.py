@@ -44,9 +44,20 @@ class Tree:
             node, last = node.parent, span
 
     @property
-    def has_errors(self) -> bool:
-        """Whether the text does not follow its language's grammar; no tree, no errors."""
-        return self._root is not None and self._root.has_error
+    def known(self) -> bool:
+        """Whether there is a grammar for the language."""
+        return self._root is not None
+
+    @property
+    def errors(self) -> int:
+        """How many places do not follow the language's grammar; 0 without a tree."""
+        waiting, found = [self._root], 0
+        while waiting:
+            node = waiting.pop()
+            if node is not None and node.has_error:
+                found += node.is_error or node.is_missing
+                waiting += node.children
+        return found
 
     def _offset(self, position: int) -> int:
         return position if self._ascii else len(self._text[:position].encode("utf-8", "replace"))

@@ -1,0 +1,1 @@
+"""The dataset commands: create, extract and analyze files of samples."""
