@@ -65,6 +65,16 @@ class TrainerState:
     """The name of the error that a failed job ended with; empty where its process was killed."""
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """Why a server or daemon of this profile starts no training."""
+
+    pid: int
+    at: float
+    """Unix seconds."""
+    reason: str
+
+
 def state_file(home: Home) -> Path:
     """The file to watch for the trainer's progress."""
     return home.trainer_dir / "state.json"
@@ -83,6 +93,29 @@ def lock_file(home: Home) -> Path:
 def typing_file(home: Home) -> Path:
     """The file whose modification time is the user's last keystroke."""
     return home.trainer_dir / "typing"
+
+
+def write_waiting(home: Home, reason: str) -> None:
+    """Say why this process starts no training.
+
+    Raises:
+        HomeError: the disk is full or read-only.
+    """
+    write_json(_waiting_file(home), asdict(Waiting(os.getpid(), time.time(), reason)))
+
+
+def read_waiting(home: Home) -> Waiting | None:
+    """What the process that looked last said; None where it has ended."""
+    content = read_json(_waiting_file(home))
+    try:
+        waiting = Waiting(**(content if isinstance(content, dict) else {}))
+    except TypeError:
+        return None
+    return waiting if _lives(waiting.pid, waiting.at) else None
+
+
+def _waiting_file(home: Home) -> Path:
+    return home.profile_dir / "waiting.json"
 
 
 def read_state(home: Home) -> TrainerState | None:
@@ -166,12 +199,17 @@ def seconds_since_typing(home: Home) -> float:
 
 
 def _alive(state: TrainerState) -> bool:
-    """Whether the process that wrote `state` lives: a pid may have gone to another one since."""
+    """Whether the process that wrote `state` lives."""
+    return _lives(state.pid, state.started)
+
+
+def _lives(pid: int, since: float) -> bool:
+    """Whether the process that had `pid` then lives: it may have gone to another one since."""
     try:
-        process = psutil.Process(state.pid)
+        process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             return False
-        return process.create_time() <= state.started + _CLOCK_SLACK
+        return process.create_time() <= since + _CLOCK_SLACK
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
+from neuralforge_adapters.allowance import read_spent
 from neuralforge_adapters.base import open_base
 from neuralforge_adapters.errors import AdapterError, HomeError
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.stack import StackFile, resolve
 from neuralforge_adapters.store import AdapterStore
-from neuralforge_adapters.trainer_files import read_control, read_state
+from neuralforge_adapters.trainer_files import Waiting, read_control, read_state, read_waiting
 from neuralforge_server.cli.common import base_option, json_option, print_json, profile_option
 from neuralforge_server.errors import SessionLogError
 from neuralforge_server.session.log import SessionLog
@@ -42,6 +45,8 @@ def read_status(home: Home, base: Path | None) -> dict[str, Any]:
         "stack": _stack(home, chosen.digest),
         "log": _log(home),
         "trainer": read_state(home),
+        "waiting": read_waiting(home),
+        "spent": read_spent(home).on(datetime.now()),
         "order": read_control(home).command,
     }
 
@@ -77,13 +82,24 @@ def _lines(status: dict[str, Any]) -> list[tuple[str, str]]:
         doing = f"{trainer.state} {trainer.percent} %: {trainer.job}. {trainer.message}".rstrip()
     if status["order"] == "pause":
         doing += " (paused by command; `neuralforge train --resume` goes on)"
+    spent = status["spent"]
+    today = f"{spent.seconds / 60:.1f} min of training, {spent.cpu_seconds / 60:.1f} of processor"
     return [
         ("home", f"{status['home']} (profile {status['profile']})"),
         ("base", f"{status['base']['path']} ({status['base']['digest'][:12]})"),
         ("stack", stack.get("error") or adapters or "the base alone"),
         ("log", log.get("error") or _figures(log)),
         ("trainer", doing),
+        ("waiting", _waiting(status["waiting"])),
+        ("today", today),
     ]
+
+
+def _waiting(waiting: Waiting | None) -> str:
+    if waiting is None:
+        return "no editor or daemon is open that would start a training"
+    since = time.strftime("%H:%M", time.localtime(waiting.at))
+    return f"{waiting.reason or 'a training runs'} (since {since}, process {waiting.pid})"
 
 
 def _figures(log: dict[str, Any]) -> str:

@@ -13,8 +13,6 @@ from neuralforge_server.commands.arguments import flag, folder_of, options, repo
 from neuralforge_server.commands.shared import Handler, writer_of
 from neuralforge_server.documents import uri_path
 from neuralforge_server.errors import CommandError
-from neuralforge_server.learning import trainer_process
-from neuralforge_server.learning.reasons import why_none
 from neuralforge_server.learning.trigger import Job
 
 if TYPE_CHECKING:
@@ -80,16 +78,9 @@ async def consent_state(app: App, arguments: list[Any]) -> Any:
 
 
 async def state(app: App, _: list[Any]) -> Any:
-    """`[]` → `trainer`, what it does; `running`, `paused`; `reason`, why none is at work."""
+    """`[]` → `trainer`, what it does; `running`, `paused`; `reason`, why none is at work; `left`,
+    minutes of today's budgets; what is new."""
     assert app.learner is not None
-    home, facts = app.host.home, await app.learner.facts()
-    trainer = await asyncio.to_thread(read_state, home)
-    missing = await asyncio.to_thread(trainer_process.missing_packages)
-    return {
-        "trainer": None if trainer is None else asdict(trainer),
-        "running": facts.running,
-        "paused": facts.paused,
-        "reason": why_none(app.learner.settings, facts, missing),
-        "new_samples": facts.new_samples,
-        "new_commits": {str(r): count for r, count in facts.new_commits.items()},
-    }
+    trainer = await asyncio.to_thread(read_state, app.host.home)
+    shown = None if trainer is None else asdict(trainer)
+    return {"trainer": shown, **await app.learner.describe()}

@@ -31,6 +31,7 @@ async def status(app: App, _: list[Any]) -> Any:
         **stack_in_force(app),
         "log": None if app.writer is None else await _log(app.writer),
         "trainer": None if trainer is None else asdict(trainer),
+        "waiting": None if app.learner is None else app.learner.reason,
         "home": str(home.root),
         "profile": home.profile,
         "documents": len(app.documents),

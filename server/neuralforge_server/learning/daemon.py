@@ -28,9 +28,7 @@ from neuralforge_server.errors import DaemonBusyError
 from neuralforge_server.learning.datasets import Datasets
 from neuralforge_server.learning.inbox import Inbox
 from neuralforge_server.learning.learner import Learner
-from neuralforge_server.learning.reasons import why_none
 from neuralforge_server.learning.repositories import head_folders
-from neuralforge_server.learning.trainer_process import missing_packages
 from neuralforge_server.session.log import SessionLog
 from neuralforge_server.settings import LearningSettings
 from neuralforge_server.watch import Watcher
@@ -143,7 +141,7 @@ class Daemon:
         while True:
             await self._learner.show_state()
             self._learner.wake()
-            reason = await self._why_none()
+            reason = str((await self._learner.describe())["reason"])
             coming = not reason or reason.startswith(_COMING)
             if not coming and reason != told:
                 self._say(f"waiting: {reason}")
@@ -155,10 +153,6 @@ class Daemon:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), longest)
             self._news.clear()
-
-    async def _why_none(self) -> str:
-        facts = await self._learner.facts()
-        return why_none(self._learner.settings, facts, missing_packages())
 
     async def _count_samples(self) -> int:
         def count() -> int:

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import psutil
 
-from neuralforge_adapters.allowance import on_battery, over, read_spent
+from neuralforge_adapters.allowance import left, on_battery, over, read_spent
 from neuralforge_adapters.base import embedded_base
 from neuralforge_adapters.base_choice import BaseChoice
 from neuralforge_adapters.errors import NeuralForgeError
@@ -31,12 +31,19 @@ from neuralforge_adapters.trainer_files import (
     request,
     seconds_since_typing,
     touch_typing,
+    write_waiting,
 )
 from neuralforge_server.engine.supervisor import Notice
 from neuralforge_server.errors import CommandError
 from neuralforge_server.learning.datasets import Datasets
+from neuralforge_server.learning.reasons import why_none
 from neuralforge_server.learning.repositories import Attempts
-from neuralforge_server.learning.trainer_process import LOG_FILE, arguments, start_trainer
+from neuralforge_server.learning.trainer_process import (
+    LOG_FILE,
+    arguments,
+    missing_packages,
+    start_trainer,
+)
 from neuralforge_server.learning.trigger import Facts, Job, decide, seconds_to_wait
 from neuralforge_server.settings import LearningSettings
 
@@ -83,6 +90,8 @@ class Learner:
         self.settings = settings
         self.repositories: set[Path] = set()
         """Those that may be learned from."""
+        self.reason = ""
+        """Why no training runs, as of the last look."""
         self._count_samples = count_samples
         self._base = base
         self._begin_bar = begin_bar
@@ -125,10 +134,34 @@ class Learner:
 
     async def _start_what_is_due(self) -> None:
         facts = await self.facts()
+        await self._tell(facts)
         if job := decide(self.settings, facts):
             await self.start(job, asked=False)
         elif facts.over or facts.battery:
             asyncio.get_running_loop().call_later(_LOOK_AGAIN_SECONDS, self._wake.set)
+
+    async def _tell(self, facts: Facts) -> None:
+        """Leave word for terminals of why nothing runs, whenever that changes."""
+        missing = await asyncio.to_thread(missing_packages)
+        reason = why_none(self.settings, facts, missing)
+        if reason != self.reason:
+            self.reason = reason
+            await asyncio.to_thread(write_waiting, self.home, reason)
+
+    async def describe(self) -> dict[str, Any]:
+        """`running`, `paused`; `reason`, why no training is at work; what is `left` of today's
+        budgets in minutes; what is new."""
+        facts = await self.facts()
+        missing = await asyncio.to_thread(missing_packages)
+        spent = await asyncio.to_thread(read_spent, self.home)
+        return {
+            "running": facts.running,
+            "paused": facts.paused,
+            "reason": why_none(self.settings, facts, missing),
+            "left": left(self.settings.limits, spent, datetime.now()),
+            "new_samples": facts.new_samples,
+            "new_commits": {str(r): count for r, count in facts.new_commits.items()},
+        }
 
     async def _wait_until_idle(self) -> None:
         """The user may also type in another editor, which tells no event here."""
