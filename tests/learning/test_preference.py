@@ -11,8 +11,12 @@ import torch
 from desk import Desk
 from lora_maker import random_lora
 from neuralforge_adapters.base import Base
+from neuralforge_adapters.home import Home
+from neuralforge_adapters.store import AdapterStore
 from neuralforge_server.session.log import SessionLog
 from neuralforge_server.session.preferences import Preference
+from neuralforge_trainer.collect import collect
+from neuralforge_trainer.job import run_job
 from neuralforge_trainer.learn.encode import Encoder
 from neuralforge_trainer.learn.lora import attach_lora, load_base, lora_parameters
 from neuralforge_trainer.learn.personal_trainer import RunSettings
@@ -23,6 +27,8 @@ from neuralforge_trainer.learn.preference import (
     encode_pairs,
     margins,
 )
+from neuralforge_trainer.samples.preferences import new_preferences
+from neuralforge_trainer.settings import Job, JobSettings
 
 NAMES = ("anchor", "bridge", "cabin", "deck", "engine", "funnel")
 
@@ -120,3 +126,31 @@ def _log_likelihood(model: Any, side: Any) -> torch.Tensor:
         logs = model(input_ids=torch.tensor([side.ids])).logits[0].log_softmax(-1)
     terms = [logs[i - 1, side.ids[i]] for i, weight in enumerate(side.weights) if weight]
     return torch.stack(terms).sum()
+
+
+PARTS = ("bow", "stern", "hold", "bilge", "beam", "spar", "boom", "jib")
+
+
+def test_a_job_learns_preferences_once_and_the_gate_judges_what_comes_out(
+    home: Home, tmp_path: Path
+) -> None:
+    with SessionLog.open(home.session_log) as log:
+        for number, name in enumerate(f"{a}_{b}" for a in NAMES[:5] for b in PARTS):
+            head = f"class {name.title()}:\n    def __init__(self, {name}=None):\n        "
+            desk = Desk(log, tmp_path / f"{name}.py", head)
+            desk.suggest(f"self.{name} = {name}")
+            desk.type(f"self._{name} = {name} or default_{name}({number})")
+            desk.leave()
+    settings = JobSettings(
+        preferences=True, least_preferences=20, arm="none", rehearsal_share=0.0, general_items=0,
+        heldout_items=8, least_samples=5, least_items=3,
+    )  # fmt: skip
+    measured = collect(home, Job(settings=settings)).heldout
+    taken = new_preferences(home, 20, measured)
+    assert 20 <= len(taken) < 40  # without those whose line is measured
+    assert new_preferences(home, 41, measured) == []
+    outcome = run_job(home, Job(foreground=True, settings=settings))
+    assert outcome.result == "published", outcome.message
+    assert outcome.gate is not None
+    assert AdapterStore(home).get(outcome.version or "").manifest.data["preferences"] == len(taken)
+    assert new_preferences(home, 1, measured) == []

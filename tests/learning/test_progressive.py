@@ -30,36 +30,11 @@ SETTINGS = JobSettings(
 )  # fmt: skip
 
 
-WORDS = [
-    "anchor",
-    "buoy",
-    "cabin",
-    "deck",
-    "engine",
-    "funnel",
-    "galley",
-    "hatch",
-    "island",
-    "jetty",
-    "keel",
-    "ladder",
-    "mast",
-    "north",
-    "oar",
-    "port",
-    "quay",
-    "rudder",
-    "sail",
-    "tide",
-    "under",
-    "vessel",
-    "wheel",
-    "yard",
-    "zenith",
-    "harbour",
-    "current",
-    "compass",
-]
+WORDS = (
+    *("anchor", "buoy", "cabin", "deck", "engine", "funnel", "galley", "hatch", "island"),
+    *("jetty", "keel", "ladder", "mast", "north", "oar", "port", "quay", "rudder", "sail"),
+    *("tide", "vessel", "wheel", "yard", "zenith", "harbour", "current", "compass"),
+)
 
 
 def _repository(root: Path, noun: str) -> Path:
