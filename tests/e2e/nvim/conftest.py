@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from e2e.homes import rows
 from e2e.nvim.driver import Neovim
 from neuralforge_adapters.home import HOME_VARIABLE, Home
-from neuralforge_server.session.log import SessionLog
 from neuralforge_server.session.rows import LoggedSuggestion
 
 PLUGIN = Path(__file__).parents[3] / "editor-clients" / "neovim"
@@ -37,7 +33,11 @@ def read_lines(path):
 """A file whose next line is plain from what it holds: `with open(path, encoding="utf-8")…`."""
 
 ATTACHED = "(vim.lsp.get_clients({ bufnr = 0, name = 'neuralforge' })[1] or {}).initialized == true"
+_PATIENT = {"completion": {"deadline_ms": 20_000}}
+"""However busy the machine is, suggestions come."""
 _LOAD = "vim.opt.rtp:prepend(...) vim.cmd.runtime('plugin/neuralforge.lua')"
+_SAID = """
+table.concat(require('neuralforge.client').told, ' '):find([==[{text}]==], 1, true)"""
 _SET_UP = "require('neuralforge').setup(...)"
 _EXECUTE = """
 local command, arguments = ...
@@ -81,9 +81,22 @@ class Desk:
     def logged(self, path: Path) -> list[LoggedSuggestion]:
         """The suggestions in a file, oldest first."""
         self.execute("status")
-        with SessionLog.open_to_read(self.home.session_log) as log:
-            rows = log.show(1000)
-        return [row for row in reversed(rows) if row.path == str(path)]
+        return rows(self.home, path)
+
+    def said(self, text: str) -> str:
+        """The first message that holds a text; waits for it."""
+        self.nvim.wait_lua(f"the message {text!r}", _SAID.format(text=text))
+        return next(line for line in self.messages if text in line)
+
+    @property
+    def messages(self) -> list[str]:
+        """What the plugin has said, oldest first."""
+        said: list[str] = self.nvim.lua("return require('neuralforge.client').told")
+        return said
+
+    def forget_messages(self) -> None:
+        """From now on."""
+        self.nvim.lua("require('neuralforge.client').told = {}")
 
     def outcomes(self, path: Path) -> list[tuple[str | None, str | None]]:
         """What became of them, and who told: `client` or `inferred`."""
@@ -93,18 +106,6 @@ class Desk:
 Start = Callable[..., Desk]
 
 
-@pytest.fixture(scope="session")
-def nvim_program() -> Path:
-    """Neovim 0.12 or newer."""
-    found = os.environ.get("NEURALFORGE_TEST_NVIM") or shutil.which("nvim")
-    if found is None:
-        pytest.skip("no Neovim: name one in NEURALFORGE_TEST_NVIM")
-    said = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
-    version = re.search(r"v(\d+)\.(\d+)", said)
-    assert version is not None and (int(version[1]), int(version[2])) >= (0, 12), said
-    return Path(found)
-
-
 @pytest.fixture(scope="module")
 def start(nvim_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Start Neovims: `start(**options of setup())`; with `home` two of them share one."""
@@ -112,15 +113,24 @@ def start(nvim_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with ExitStack() as stack:
 
         def starter(
-            *, home: Home | None = None, program: Path | None = None, **options: Any
+            *,
+            home: Home | None = None,
+            program: Path | None = None,
+            welcomed: bool = True,
+            **options: Any,
         ) -> Desk:
             folder = tmp_path_factory.mktemp(f"desk{next(numbers)}")
+            if welcomed:
+                (folder / "nvim/state/nvim/neuralforge").mkdir(parents=True)
+                (folder / "nvim/state/nvim/neuralforge/welcomed").touch()
             home = home or Home(folder / "home")
             nvim = stack.enter_context(
                 Neovim(program or nvim_program, folder / "nvim", {HOME_VARIABLE: str(home.root)})
             )
             nvim.lua(_LOAD, str(PLUGIN))
-            nvim.lua(_SET_UP, {"server": {"command": SERVER}, **options})
+            settings = {**_PATIENT, **options.pop("settings", {})}
+            given = {"server": {"command": SERVER}, "settings": settings, **options}
+            nvim.lua(_SET_UP, given)
             return Desk(nvim, home, folder / "work")
 
         yield starter

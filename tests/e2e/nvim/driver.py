@@ -105,8 +105,6 @@ class Neovim:
     def __init__(self, program: Path, folder: Path, environment: Mapping[str, str]) -> None:
         """Start it, with its files under `folder` and no configuration of the user's."""
         self.screen = Screen()
-        self.messages: list[str] = []
-        """What `vim.notify` was called with, oldest first."""
         self._numbers = itertools.count(1)
         self._answers: dict[int, tuple[Any, Any]] = {}
         self._arrived: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -119,8 +117,6 @@ class Neovim:
             env={**os.environ, **_own_folders(folder), **environment},
         )
         threading.Thread(target=self._read, daemon=True).start()
-        channel = self.request("nvim_get_api_info")[0]
-        self.lua(_NOTIFY, channel)
         self.lua("vim.api.nvim_set_hl(0, 'NeuralForgeGhost', { fg = ... })", GHOST)
         options = {"rgb": True, "ext_linegrid": True}
         self.request("nvim_ui_attach", WIDTH, HEIGHT, options)
@@ -183,7 +179,7 @@ class Neovim:
     def wait_lua(self, what: str, condition: str, seconds: float = _SECONDS) -> None:
         """Let Neovim wait until a Lua expression is true."""
         code = f"return vim.wait({int(seconds * 1000)}, function() return {condition} end, 10)"
-        assert self.lua(code), f"not so in {seconds} s: {what}\n{self._report()}"
+        assert self.lua(code), f"not so in {seconds} s: {what}\n{self.screen.text()}"
 
     # underneath
 
@@ -220,32 +216,18 @@ class Neovim:
         try:
             message = self._arrived.get(timeout=max(0.0, end - time.monotonic()))
         except queue.Empty:
-            raise AssertionError(f"not seen in time: {what}\n{self._report()}") from None
-        assert message is not None, f"Neovim ended before {what}\n{self._report()}"
+            raise AssertionError(f"not seen in time: {what}\n{self.screen.text()}") from None
+        assert message is not None, f"Neovim ended before {what}\n{self.screen.text()}"
         if message[0] == 1:
             self._answers[message[1]] = (message[2], message[3])
         else:
             self._notified(message[1], message[2])
 
     def _notified(self, name: str, arguments: Sequence[Any]) -> None:
-        if name == "notified":
-            self.messages.append(arguments[0])
-        elif name == "redraw":
+        if name == "redraw":
             for event, *calls in arguments:
                 for call in calls:
                     self.screen.take(event, call)
-
-    def _report(self) -> str:
-        return f"{self.screen.text()}\n{self.messages}"
-
-
-_NOTIFY = """
-local channel, notify = ..., vim.notify
-vim.notify = function(message, ...)
-  vim.rpcnotify(channel, 'notified', message)
-  return notify(message, ...)
-end
-"""
 
 
 def _own_folders(folder: Path) -> dict[str, str]:

@@ -120,6 +120,7 @@ function M.attach(client, bufnr)
     builtin.enable(client, bufnr)
   end
   follow(bufnr)
+  require('neuralforge.welcome').once()
   for name, key in pairs(config.options.keymaps) do
     if key then
       map(bufnr, name, key)

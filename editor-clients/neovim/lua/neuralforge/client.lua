@@ -1,10 +1,28 @@
 --- Talking to the running server: commands in, results or one message out.
 local M = {}
 
+local MORE = ' … :NeuralForge messages'
+
+--- Whether messages are shown in the last line, where a long one stops whoever types.
+local function in_last_line()
+  local source = debug.getinfo(vim.notify, 'S').source
+  return source:sub(1, 1) ~= '@' or vim.startswith(source, '@vim/')
+end
+
+---@type string[] What was told in this session, oldest first.
+M.told = {}
+
+--- Tell the user something; what does not fit the last line is whole in `:NeuralForge messages`.
 ---@param message string
 ---@param level integer?
 function M.say(message, level)
-  vim.notify('NeuralForge: ' .. message, level or vim.log.levels.INFO)
+  local whole = 'NeuralForge: ' .. message:gsub('%s*\n%s*', ' ')
+  table.insert(M.told, whole)
+  local room = vim.o.columns - 12
+  if vim.fn.strdisplaywidth(whole) > room and in_last_line() then
+    whole = vim.fn.strcharpart(whole, 0, room - #MORE) .. MORE
+  end
+  vim.notify(whole, level or vim.log.levels.INFO)
 end
 
 --- The server of a buffer, or any that runs.

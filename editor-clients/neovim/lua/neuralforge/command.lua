@@ -75,7 +75,8 @@ end
 local function consent(arguments)
   with_repository(function(root)
     client.execute('consent', { root, arguments[1] or 'yes' }, function(result)
-      client.say(('learning from %s: %s'):format(result.repository, result.answer))
+      local name = vim.fs.basename(result.repository)
+      client.say(('learning from %s: %s'):format(name, result.answer))
     end)
   end)
 end
@@ -173,6 +174,11 @@ M.subcommands = {
   log = {
     run = function(arguments)
       picker.log(arguments[1] and table.concat(arguments, ' '))
+    end,
+  },
+  messages = {
+    run = function()
+      require('neuralforge.window').open('NeuralForge', client.told)
     end,
   },
   purge = { run = purge, complete = words('everything', 'repository', '30') },

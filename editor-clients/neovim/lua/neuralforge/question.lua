@@ -12,7 +12,8 @@ local function answer(params, done)
 end
 
 --- Call at once, or when the insert mode is left: a prompt would swallow what is being typed.
-local function when_idle(go)
+---@param go fun()
+function M.when_idle(go)
   if vim.api.nvim_get_mode().mode == 'n' then
     vim.schedule(go)
     return
@@ -27,7 +28,7 @@ end
 --- `window/showMessageRequest`; called in a coroutine that waits for the answer.
 function M.ask(_, params)
   local waiting = coroutine.running()
-  when_idle(function()
+  M.when_idle(function()
     answer(params, function(choice)
       vim.schedule(function()
         coroutine.resume(waiting, choice or vim.NIL)

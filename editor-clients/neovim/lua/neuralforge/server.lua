@@ -141,9 +141,19 @@ function M.lsp_config()
   }
 end
 
+--- Neovim 0.12 fails at the end of a client that is attached to a buffer that was wiped out.
+local function forget_wiped(running)
+  for bufnr in pairs(running.attached_buffers) do
+    if not vim.api.nvim_buf_is_valid(bufnr) then
+      running.attached_buffers[bufnr] = nil
+    end
+  end
+end
+
 --- End the servers and start them anew; how often they have ended is forgotten.
 function M.restart()
   ends = {}
+  vim.tbl_map(forget_wiped, vim.lsp.get_clients({ name = 'neuralforge' }))
   vim.lsp.enable('neuralforge', false)
   local function gone()
     return #vim.lsp.get_clients({ name = 'neuralforge' }) == 0
