@@ -12,7 +12,9 @@ import {
   LanguageClient,
   type LanguageClientOptions,
   type Middleware,
+  type StaticFeature,
 } from 'vscode-languageclient/node';
+import type { LiveStatus } from './protocol.ts';
 import { CLIENT_SECTIONS } from './settings.ts';
 import type { Launch } from './server/find.ts';
 
@@ -22,8 +24,8 @@ const WITHIN_MS = 180_000;
 export interface Hooks {
   /** The server's process ended; `restarts` says whether it is started again. */
   closed: (restarts: boolean) => void;
-  /** A notification of the server that the protocol does not have. */
-  notified: (method: string, params: unknown) => void;
+  /** The server tells what its status is now. */
+  status: (live: LiveStatus) => void;
 }
 
 /** Makes a client that is not yet started. */
@@ -53,11 +55,20 @@ export function makeClient(
     },
   };
   const client = new LanguageClient('neuralforge', 'NeuralForge', launch, options);
-  client.onNotification('neuralforge/status', (params: unknown) => {
-    hooks.notified('neuralforge/status', params);
-  });
+  client.registerFeature(ASKS_FOR_STATUS);
+  client.onNotification('neuralforge/status', hooks.status);
   return client;
 }
+
+/** The server tells its status only to clients that say that they show it. */
+const ASKS_FOR_STATUS: StaticFeature = {
+  fillClientCapabilities: (capabilities) => {
+    capabilities.experimental = { neuralforge: { status: true } };
+  },
+  initialize: () => undefined,
+  getState: () => ({ kind: 'static' }),
+  clear: () => undefined,
+};
 
 function restarting(hooks: Hooks): ErrorHandler {
   const ends: number[] = [];

@@ -33,7 +33,7 @@ export function activate(context: ExtensionContext): void {
   const parts = makeParts(context);
   session = parts.session;
   const item = new StatusItem();
-  const privacy = new PrivacyScreen(() => parts.status.now.server);
+  const privacy = new PrivacyScreen(async () => (await parts.status.more())?.server ?? null);
   const show = (): void => {
     item.show(look(facts(parts)));
   };
@@ -46,7 +46,9 @@ export function activate(context: ExtensionContext): void {
     privacy,
     new Tree(parts.session, parts.status),
     parts.status.onDidChange(show),
-    parts.session.onDidChange(() => void parts.status.refresh()),
+    parts.session.onDidChange(() => {
+      parts.status.forget();
+    }),
     window.onDidChangeActiveTextEditor(show),
     workspace.onDidCloseTextDocument((document) => {
       parts.toggles.closed(document);
@@ -86,7 +88,9 @@ function makeParts(context: ExtensionContext): Parts {
     closed: (restarts) => {
       notices.serverEnded(restarts);
     },
-    notified: () => void status.refresh(),
+    status: (live) => {
+      status.told(live);
+    },
   });
   const status = new StatusModel(session);
   const suggestions = new Suggestions(
@@ -104,8 +108,8 @@ function makeParts(context: ExtensionContext): Parts {
 function registerAll(parts: Parts, privacy: PrivacyScreen) {
   const screens = {
     details: async () => {
-      await parts.status.refresh();
-      await showDetails(facts(parts));
+      const more = await parts.status.more();
+      await showDetails(facts(parts), more);
     },
     privacy: () => privacy.show(),
     report: () => showReport(parts.session),
@@ -125,18 +129,26 @@ function registerAll(parts: Parts, privacy: PrivacyScreen) {
 async function begin({ context, session }: Parts): Promise<void> {
   await session.restart();
   if (session.state.kind === 'untrusted') return;
-  if (context.globalState.get(GREETED) !== true) {
+  if (mayGreet(context)) {
     await context.globalState.update(GREETED, true);
     void commands.executeCommand('neuralforge.openWalkthrough');
   }
   if (session.state.kind === 'missing') await commands.executeCommand('neuralforge.installServer');
 }
 
+/** Whether to open the walkthrough: once, over nobody's file, and as VS Code's own setting says. */
+function mayGreet({ globalState }: ExtensionContext): boolean {
+  const wanted = workspace
+    .getConfiguration('workbench.welcomePage.walkthroughs')
+    .get<boolean>('openOnInstall', true);
+  return wanted && globalState.get(GREETED) !== true && window.visibleTextEditors.length === 0;
+}
+
 function facts({ session, status, suggestions, toggles }: Parts): Facts {
   const document = window.activeTextEditor?.document;
   return {
     state: session.state,
-    ...status.now,
+    live: status.now,
     latency: suggestions.latency,
     allowed: document === undefined || toggles.allows(document),
   };

@@ -65,21 +65,34 @@ export interface BaseUse {
   setting: string | null;
 }
 
-export interface TrainerState {
-  job: string;
+/** `neuralforge/status`: what the server tells by itself when it has changed. */
+export interface LiveStatus {
+  enabled: boolean;
+  engine: { state: string; base: string };
+  stack: StackEntry[];
+  learning: Learning;
+  /** Milliseconds of the last suggestion, inside the server. */
+  latency_ms: number | null;
+  shown: number;
+  /** Share of what was shown lately that was accepted, whole or part. */
+  acceptance: number | null;
+}
+
+export interface Learning {
+  enabled: boolean;
+  running: boolean;
+  paused: boolean;
   state: string;
+  job: string;
+  percent: number;
   step: number;
   steps: number;
-  percent: number;
   message: string;
   version: string | null;
 }
 
+/** Of `neuralforge.train.state`: why no training is at work. */
 export interface TrainingState {
-  trainer: TrainerState | null;
-  running: boolean;
-  paused: boolean;
-  /** Why no training is at work. */
   reason: string;
 }
 
@@ -94,16 +107,9 @@ export interface LogRow {
   latency_ms: number;
 }
 
+/** Of `neuralforge.status`, what the live status does not have. */
 export interface ServerStatus {
-  engine: {
-    state: string;
-    restarts: number;
-    base: string;
-    info: { name: string } | null;
-  };
-  stack: StackEntry[];
-  log: { error: string } | { overall: { shown: number; acceptance_rate: number | null } } | null;
-  trainer: TrainerState | null;
+  engine: { restarts: number };
   home: string;
   profile: string;
 }

@@ -6,6 +6,7 @@
  */
 import { type Disposable, EventEmitter, type LogOutputChannel, workspace } from 'vscode';
 import type { LanguageClient } from 'vscode-languageclient/node';
+import type { LiveStatus } from './protocol.ts';
 import type { Launch } from './server/find.ts';
 import type { Suggestions } from './suggestions.ts';
 
@@ -23,7 +24,7 @@ export interface SessionHooks {
   /** The server runs; `version` is what it says of itself. */
   started: (version: string | null) => void;
   closed: (restarts: boolean) => void;
-  notified: (method: string, params: unknown) => void;
+  status: (live: LiveStatus) => void;
 }
 
 export class Session implements Disposable {
@@ -96,7 +97,7 @@ export class Session implements Disposable {
         this.become(restarts ? { kind: 'starting' } : failed('its process ended again and again'));
         this.hooks.closed(restarts);
       },
-      notified: this.hooks.notified,
+      status: this.hooks.status,
     });
     client.onDidChangeState(() => {
       if (client.isRunning()) this.running(client);

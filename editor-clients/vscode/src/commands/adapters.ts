@@ -10,12 +10,11 @@ interface Choice<T> extends QuickPickItem {
   value: T;
 }
 
-export function adapterCommands({ session, status }: Parts): Record<string, Command> {
+export function adapterCommands({ session }: Parts): Record<string, Command> {
   const list = (): Promise<AdapterList> => session.command('neuralforge.adapter.list');
   const change = async (name: string, ...args: unknown[]): Promise<void> => {
     const answer = await session.command<{ stack: StackEntry[] }>(name, ...args);
     window.setStatusBarMessage(`NeuralForge: ${stackText(answer.stack)}`, 5000);
-    await status.refresh();
   };
   const versions = async (
     title: string,

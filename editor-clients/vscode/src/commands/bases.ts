@@ -7,7 +7,7 @@ import { SECTION } from '../settings.ts';
 import { baseRow } from '../views/rows.ts';
 import type { Command, Parts } from './run.ts';
 
-export function baseCommands({ session, status }: Parts): Record<string, Command> {
+export function baseCommands({ session }: Parts): Record<string, Command> {
   const use = async (base: BaseRow, now: boolean): Promise<void> => {
     const done = await session.command<BaseUse>('neuralforge.base.use', base.name, now);
     if (done.setting !== null) await offerToClear(done.setting);
@@ -16,7 +16,6 @@ export function baseCommands({ session, status }: Parts): Record<string, Command
       const chosen = await window.showInformationMessage(message, 'Use It Now, Without');
       if (chosen !== undefined) await use(base, true);
     }
-    await status.refresh();
   };
   return {
     chooseBase: async () => {

@@ -4,18 +4,16 @@
 import { type Uri, window, workspace } from 'vscode';
 import type { Command, Parts } from './run.ts';
 
-export function learningCommands({ session, status }: Parts): Record<string, Command> {
+export function learningCommands({ session }: Parts): Record<string, Command> {
   const order = (name: string): Command => {
     return async () => {
       const { running } = await session.command<{ running: boolean }>(`neuralforge.train.${name}`);
       if (!running) window.setStatusBarMessage(SAID[name] ?? 'No training is running.', 5000);
-      await status.refresh();
     };
   };
   const train = async (what: Record<string, unknown>): Promise<void> => {
     const { source } = await session.command<{ source: string }>('neuralforge.train.now', what);
     window.setStatusBarMessage(`NeuralForge learns from ${source}`, 5000);
-    await status.refresh();
   };
   const answer = async (said: 'yes' | 'no'): Promise<void> => {
     const folder = await pickFolder();
@@ -28,7 +26,6 @@ export function learningCommands({ session, status }: Parts): Record<string, Com
     await session.command('neuralforge.consent', repository, said);
     const does = said === 'yes' ? 'may learn' : 'does not learn';
     window.setStatusBarMessage(`NeuralForge ${does} from ${repository}`, 5000);
-    await status.refresh();
   };
   return {
     trainRepository: async () => {

@@ -6,7 +6,7 @@ import type { LogRow } from '../protocol.ts';
 import { logRow } from '../views/rows.ts';
 import type { Command, Parts } from './run.ts';
 
-export function logCommands({ session, status }: Parts): Record<string, Command> {
+export function logCommands({ session }: Parts): Record<string, Command> {
   return {
     showLog: () => {
       browse((text) => session.command('neuralforge.log.show', text === '' ? {} : { text }));
@@ -24,7 +24,6 @@ export function logCommands({ session, status }: Parts): Record<string, Command>
       const gone = await session.command<Record<string, unknown>>('neuralforge.log.purge', options);
       const count = Number(gone.suggestions ?? 0);
       window.setStatusBarMessage(`NeuralForge: ${count} suggestions deleted from the log`, 5000);
-      await status.refresh();
     },
   };
 }

@@ -2,14 +2,15 @@
  * The details that a click on the status item opens: each fact, and what can be done about it.
  */
 import { QuickPickItemKind, commands, window } from 'vscode';
-import type { TrainingState } from '../protocol.ts';
-import { type Facts, details } from './statusText.ts';
+import type { Learning } from '../protocol.ts';
+import type { More } from '../status.ts';
+import { type Facts, details, isPaused } from './statusText.ts';
 
 type Action = [label: string, command: string];
 
-export async function showDetails(facts: Facts): Promise<void> {
+export async function showDetails(facts: Facts, more: More | null): Promise<void> {
   const items = [
-    ...details(facts).map(([label, description]) => ({ label, description, command: '' })),
+    ...details(facts, more).map(([label, description]) => ({ label, description, command: '' })),
     { label: 'Actions', kind: QuickPickItemKind.Separator, command: '' },
     ...actions(facts).map(([label, command]) => ({ label, command: `neuralforge.${command}` })),
   ];
@@ -20,7 +21,7 @@ export async function showDetails(facts: Facts): Promise<void> {
   if (chosen?.command) await commands.executeCommand(chosen.command);
 }
 
-function actions({ state, training, allowed }: Facts): Action[] {
+function actions({ state, live, allowed }: Facts): Action[] {
   const always: Action[] = [
     ['$(refresh) Restart the server', 'restartServer'],
     ['$(output) Show the output', 'showOutput'],
@@ -35,7 +36,7 @@ function actions({ state, training, allowed }: Facts): Action[] {
     ],
     ['$(layers) Adapters…', 'manageAdapters'],
     ['$(database) Choose a base…', 'chooseBase'],
-    ...trainingActions(training),
+    ...(live === null ? [] : trainingActions(live.learning)),
     ['$(graph) Open the report', 'openReport'],
     ['$(history) Session log…', 'showLog'],
     ['$(lock) What is logged, and where', 'showPrivacy'],
@@ -43,19 +44,14 @@ function actions({ state, training, allowed }: Facts): Action[] {
   ];
 }
 
-function trainingActions(training: TrainingState | null): Action[] {
-  if (training?.running !== true) {
-    return [
-      ['$(mortar-board) Train now from this repository', 'trainRepository'],
-      ...(training?.paused === true
-        ? ([['$(debug-start) Resume trainings', 'resumeTraining']] as Action[])
-        : []),
-    ];
+function trainingActions(learning: Learning): Action[] {
+  const resume: Action = ['$(debug-start) Resume trainings', 'resumeTraining'];
+  if (!learning.running) {
+    const train: Action = ['$(mortar-board) Train now from this repository', 'trainRepository'];
+    return learning.paused ? [train, resume] : [train];
   }
   return [
-    training.paused
-      ? ['$(debug-start) Resume the training', 'resumeTraining']
-      : ['$(debug-pause) Pause the training', 'pauseTraining'],
+    isPaused(learning) ? resume : ['$(debug-pause) Pause the training', 'pauseTraining'],
     ['$(debug-step-over) Skip: never train on these samples', 'skipTraining'],
     ['$(debug-stop) Cancel the training', 'cancelTraining'],
   ];

@@ -11,9 +11,9 @@ const SCREEN = Uri.from({ scheme: SCHEME, path: '/What is logged, and where.md' 
 export class PrivacyScreen implements Disposable {
   private readonly provider: Disposable;
 
-  constructor(status: () => ServerStatus | null) {
+  constructor(status: () => Promise<ServerStatus | null>) {
     this.provider = workspace.registerTextDocumentContentProvider(SCHEME, {
-      provideTextDocumentContent: () => privacyText(status()),
+      provideTextDocumentContent: async () => privacyText(await status()),
     });
   }
 

@@ -1,14 +1,7 @@
 /**
  * How adapters, stacks, bases and log rows read in pickers and in the tree. Pure.
  */
-import type {
-  AdapterRow,
-  BaseRow,
-  LogRow,
-  StackEntry,
-  StackRow,
-  TrainerState,
-} from '../protocol.ts';
+import type { AdapterRow, BaseRow, LogRow, StackEntry, StackRow } from '../protocol.ts';
 
 export interface Row {
   label: string;
@@ -69,13 +62,6 @@ export function stackText(stack: readonly StackEntry[]): string {
   return stack
     .map(({ adapter, scale }) => (scale === 1 ? adapter : `${adapter} × ${scaleText(scale)}`))
     .join(' + ');
-}
-
-/** What a training does, or how it ended. */
-export function trainerText(trainer: TrainerState): string {
-  const steps = trainer.steps > 0 ? ` ${trainer.step}/${trainer.steps}` : '';
-  const message = trainer.message === '' ? '' : `: ${trainer.message}`;
-  return `${trainer.state}${steps}${message}`;
 }
 
 export function scaleText(scale: number): string {

@@ -15,6 +15,7 @@ export class StatusItem implements Disposable {
   show(look: Look): void {
     this.item.text = look.text;
     this.item.tooltip = new MarkdownString(look.tooltip);
+    this.item.accessibilityInformation = { label: look.text.replace(/\$\([^)]*\) ?/g, '') };
     this.item.backgroundColor = look.warns
       ? new ThemeColor('statusBarItem.warningBackground')
       : undefined;

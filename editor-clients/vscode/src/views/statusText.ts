@@ -1,15 +1,15 @@
 /**
  * What the status bar and the details say of the server and of learning. Pure.
  */
-import type { ServerStatus, TrainingState } from '../protocol.ts';
+import type { Learning, LiveStatus } from '../protocol.ts';
 import type { ServerState } from '../session.ts';
-import { percentText, stackText, trainerText } from './rows.ts';
+import type { More } from '../status.ts';
+import { percentText, stackText } from './rows.ts';
 
 /** Everything that the status is made of. */
 export interface Facts {
   state: ServerState;
-  server: ServerStatus | null;
-  training: TrainingState | null;
+  live: LiveStatus | null;
   /** Milliseconds of the last answer that held a suggestion, as VS Code waited for it. */
   latency: number | null;
   /** Whether the active document may be completed. */
@@ -32,9 +32,9 @@ export function look(facts: Facts): Look {
     case 'running':
       return running(facts);
     case 'starting':
-      return { text: `$(sync~spin) ${NAME}`, tooltip: 'The server is starting.', warns: false };
+      return calm('sync~spin', 'starting', 'The server is starting.');
     case 'stopped':
-      return { text: `$(circle-slash) ${NAME}`, tooltip: 'The server is stopped.', warns: false };
+      return calm('circle-slash', 'stopped', 'The server is stopped.');
     case 'untrusted':
       return warning('off: workspace not trusted', 'Trust this workspace to use NeuralForge.');
     case 'missing':
@@ -44,58 +44,81 @@ export function look(facts: Facts): Look {
   }
 }
 
-function warning(short: string, tooltip: string): Look {
-  return { text: `$(warning) ${NAME}: ${short}`, tooltip, warns: true };
-}
-
 function running(facts: Facts): Look {
-  const { server, training } = facts;
+  const { live } = facts;
   const tooltip = tooltipOf(facts);
-  if (server === null || server.engine.state === 'starting') {
-    return { text: `$(sync~spin) ${NAME}: loading`, tooltip, warns: false };
+  if (live === null) return calm('sync~spin', 'loading', 'The server is starting.');
+  if (!live.enabled || !facts.allowed) return calm('circle-slash', 'off here', tooltip);
+  if (live.engine.state === 'failed') return warning('engine failed', tooltip);
+  if (live.engine.state === 'starting' || live.engine.state === 'restarting') {
+    return calm('sync~spin', 'loading', tooltip);
   }
-  if (server.engine.state === 'failed') return { ...warning('engine failed', tooltip), tooltip };
-  if (!facts.allowed) return { text: `$(circle-slash) ${NAME}: off here`, tooltip, warns: false };
-  const parts = [NAME];
-  if (training?.running === true && training.trainer !== null) {
-    const paused = training.paused || training.trainer.state === 'paused';
-    const share = training.trainer.steps > 0 ? ` ${training.trainer.percent} %` : '';
-    parts.push(paused ? `$(debug-pause) learning${share}` : `$(mortar-board) learning${share}`);
-  }
+  const parts = [NAME, ...learningPart(live.learning)];
   if (facts.latency !== null) parts.push(`${Math.round(facts.latency)} ms`);
   return { text: `$(sparkle) ${parts.join(' · ')}`, tooltip, warns: false };
 }
 
+function calm(icon: string, short: string, tooltip: string): Look {
+  return { text: `$(${icon}) ${NAME}: ${short}`, tooltip, warns: false };
+}
+
+function warning(short: string, tooltip: string): Look {
+  return { text: `$(warning) ${NAME}: ${short}`, tooltip, warns: true };
+}
+
+function learningPart(learning: Learning): string[] {
+  if (!learning.running) return [];
+  const share = learning.steps > 0 ? ` ${learning.percent} %` : '';
+  return isPaused(learning)
+    ? [`$(debug-pause) paused${share}`]
+    : [`$(mortar-board) learning${share}`];
+}
+
+/** Whether a training waits because the user said so. */
+export function isPaused(learning: Learning): boolean {
+  return learning.paused || learning.state === 'paused';
+}
+
 /** Name and value of everything that the details show. */
-export function details(facts: Facts): [string, string][] {
-  const { server, training, state } = facts;
-  if (server === null) return [['Server', look(facts).tooltip]];
+export function details(facts: Facts, more: More | null = null): [string, string][] {
+  const { live, state } = facts;
+  if (live === null) return [['Server', look(facts).tooltip]];
   const version = state.kind === 'running' && state.version !== null ? ` ${state.version}` : '';
+  const restarts = more === null ? '' : `, ${more.server.engine.restarts} restarts of the engine`;
   return [
-    ['Base', `${server.engine.info?.name ?? server.engine.base} (${server.engine.state})`],
-    ['Stack', stackText(server.stack)],
-    ['Learning', learningText(training)],
-    ['Last latency', facts.latency === null ? 'nothing yet' : `${Math.round(facts.latency)} ms`],
-    ['Accepted', acceptanceText(server)],
-    ['Server', `NeuralForge${version}, ${server.engine.restarts} restarts of the engine`],
-    ['Kept in', server.home],
+    ['Base', `${live.engine.base} (${live.engine.state})`],
+    ['Stack', stackText(live.stack)],
+    ['Learning', learningText(live.learning, more)],
+    ['Last latency', latencyText(facts)],
+    ['Accepted', acceptanceText(live)],
+    ['Server', `${NAME}${version}${restarts}`],
+    ...(more === null ? [] : [['Kept in', more.server.home] as [string, string]]),
   ];
 }
 
-export function learningText(training: TrainingState | null): string {
-  if (training === null) return 'unknown';
-  if (!training.running || training.trainer === null) return training.reason;
-  const { trainer } = training;
-  return `${trainer.job}: ${trainerText(trainer)}, ${trainer.percent} %`;
+/** What a training does; else why there is none, where that is known, or how the last one ended. */
+export function learningText(learning: Learning, more: More | null = null): string {
+  if (learning.running) return `${learning.job}: ${workText(learning)}, ${learning.percent} %`;
+  if (more !== null) return more.training.reason;
+  if (learning.paused) return 'paused';
+  return learning.enabled ? workText(learning) : 'switched off';
 }
 
-/** How much of what was shown was taken, by the session log. */
-export function acceptanceText({ log }: ServerStatus): string {
-  if (log === null) return 'no session log';
-  if ('error' in log) return `the session log cannot be read: ${log.error}`;
-  const { shown, acceptance_rate } = log.overall;
-  if (acceptance_rate === null) return 'nothing shown yet';
-  return `${percentText(acceptance_rate)} of ${shown} shown`;
+/** The state of the present or the last training, with its step and message. */
+export function workText({ state, step, steps, message }: Learning): string {
+  const where = steps > 0 ? ` ${step}/${steps}` : '';
+  return `${state}${where}${message === '' ? '' : `: ${message}`}`;
+}
+
+function acceptanceText({ acceptance, shown }: LiveStatus): string {
+  return acceptance === null ? 'nothing shown yet' : `${percentText(acceptance)} of ${shown} shown`;
+}
+
+function latencyText({ live, latency }: Facts): string {
+  if (latency === null) return 'nothing yet';
+  const own =
+    live?.latency_ms == null ? '' : `, ${Math.round(live.latency_ms)} ms of them in the server`;
+  return `${Math.round(latency)} ms${own}`;
 }
 
 function tooltipOf(facts: Facts): string {

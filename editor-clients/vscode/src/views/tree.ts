@@ -14,8 +14,8 @@ import {
 import type { AdapterList, AdapterRow, StackList, StackRow } from '../protocol.ts';
 import type { Session } from '../session.ts';
 import type { StatusModel } from '../status.ts';
-import { adapterRow, stackRow, trainerText } from './rows.ts';
-import { learningText } from './statusText.ts';
+import { adapterRow, stackRow } from './rows.ts';
+import { isPaused, learningText, workText } from './statusText.ts';
 
 type Node =
   | { kind: 'adapters' | 'stacks' | 'runs' }
@@ -91,14 +91,15 @@ export class Tree implements TreeDataProvider<Node>, Disposable {
   }
 
   private runs(): Node[] {
-    const { training } = this.status.now;
-    const description = learningText(training);
-    const does =
-      training?.paused === true ? 'paused' : training?.running === true ? 'running' : 'none';
-    const now: Node = { kind: 'run', label: 'Now', description, does };
-    const last = training?.running === true ? null : (training?.trainer ?? null);
-    if (last === null) return [now];
-    return [now, { kind: 'run', label: last.job, description: trainerText(last), does: 'none' }];
+    const learning = this.status.now?.learning;
+    if (learning === undefined) return [];
+    const does = isPaused(learning) ? 'paused' : learning.running ? 'running' : 'none';
+    const now: Node = { kind: 'run', label: 'Now', description: learningText(learning), does };
+    if (learning.running || learning.job === '') return [now];
+    return [
+      now,
+      { kind: 'run', label: learning.job, description: workText(learning), does: 'none' },
+    ];
   }
 }
 
