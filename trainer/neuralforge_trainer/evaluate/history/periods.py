@@ -175,7 +175,7 @@ def _refuse_short(
         raise NothingToLearnError(
             f"{commits} usable commits of {repository.root} are too few for {len(windows)} "
             f"windows of at least {_HELD // 2 + 1} commits and {least} samples; ask for fewer "
-            "with --updates, or name a repository with a longer history"
+            "with --updates, for more --samples, or name a repository with a longer history"
         )
 
 
