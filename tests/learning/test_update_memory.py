@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from neuralforge_adapters.base import Base
+from gguf_maker import make_base
+from neuralforge_adapters.base import Base, file_digest
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.store import PERSONAL, AdapterStore, AdapterVersion, Manifest
 from neuralforge_trainer.errors import ConsolidationError
@@ -29,6 +30,14 @@ def _samples(start: int, count: int = 12) -> list[Sample]:
         Sample("ship = ", f"sail_{i}(to=port_{i})", "\n", "python", "a.py", "r", float(i), "git")
         for i in range(start, start + count)
     ]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    """Two layers of width 64: for what a base does, not for how well."""
+    path = tmp_path_factory.mktemp("base") / "small.gguf"
+    make_base(path, layers=2, width=64, heads=2, kv_heads=1, hidden=96, vocabulary=12_288)
+    return Base(path, file_digest(path))
 
 
 @pytest.fixture
