@@ -1,4 +1,4 @@
-"""The whole loop behind an editor: a yes, a training by itself, the gate, a swap without restart.
+"""A session: type, commit, wait, see the progress, get the new version, roll it back.
 
 Everything is real: server over stdio, git history, trainer process, adapter store. The base is
 a small one with random weights, so that a training takes seconds.
@@ -6,6 +6,7 @@ a small one with random weights, so that a training takes seconds.
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,6 @@ def small_base(tmp_path: Path) -> Path:
     )  # fmt: skip
 
 
-def is_end(params: dict[str, Any], token: str) -> bool:
-    return bool(params["token"] == token and params["value"]["kind"] == "end")
-
-
 async def served(editor: LspClient, adapters: list[str]) -> dict[str, Any]:
     """The server's status once it serves exactly these."""
     while True:
@@ -41,40 +38,91 @@ async def served(editor: LspClient, adapters: list[str]) -> dict[str, Any]:
             return status
 
 
-@pytest.mark.timeout(240)
-async def test_a_yes_leads_to_a_version_that_is_served_and_can_be_rolled_back(
-    home: Home, house_repository: Path, small_base: Path
+def copy(house_repository: Path, folder: Path, commits: int) -> Path:
+    """A clone of the newest `commits`, in which HEAD stands at the oldest third of them."""
+    source = house_repository.as_uri()
+    git(folder.parent, "clone", "--quiet", "--depth", str(commits), source, str(folder))
+    git(folder, "branch", "--quiet", "newest")
+    git(folder, "reset", "--quiet", "--hard", f"HEAD~{2 * commits // 3}")
+    return folder
+
+
+def git(folder: Path, *arguments: str) -> str:
+    name = ["-c", "user.name=House Author", "-c", "user.email=house@example.com"]
+    done = subprocess.run(["git", *name, *arguments], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def commit_the_rest(repository: Path) -> None:
+    """What the author wrote next, commit by commit, made now."""
+    for revision in git(repository, "rev-list", "--reverse", "HEAD..newest").split():
+        git(repository, "checkout", "--quiet", revision, "--", ".")
+        git(repository, "commit", "--quiet", "--message", "Work", "--author", author(repository))
+
+
+def author(repository: Path) -> str:
+    return git(repository, "log", "-1", "--format=%an <%ae>", "newest")
+
+
+async def learnt(editor: LspClient, seen: set[str]) -> list[dict[str, Any]]:
+    """What was shown of the next training that is not yet `seen`, once it has ended."""
+
+    def is_next(params: dict[str, Any]) -> bool:
+        title = params["value"].get("title", "")
+        return title.startswith("Learning from") and params["token"] not in seen
+
+    token = (await editor.wait_for("$/progress", is_next, seconds=120))["token"]
+    seen.add(token)
+    await editor.wait_for("$/progress", lambda p: is_end(p, token), seconds=240)
+    shown = [n["params"] for n in editor.notifications if n["method"] == "$/progress"]
+    return [params["value"] for params in shown if params["token"] == token]
+
+
+def is_end(params: dict[str, Any], token: str) -> bool:
+    return bool(params["token"] == token and params["value"]["kind"] == "end")
+
+
+@pytest.mark.timeout(300)
+async def test_type_commit_wait_see_the_progress_get_the_new_version_roll_it_back(
+    home: Home, house_repository: Path, small_base: Path, tmp_path: Path
 ) -> None:
+    repository = copy(house_repository, tmp_path / "project", 30)
     settings = {
         "engine": {"base": str(small_base)},
-        "learning": {"idle_seconds": 0, "quiet_seconds": 0},
+        "learning": {"idle_seconds": 1, "quiet_seconds": 0.5},
     }
     async with LspClient(home=home.root, settings=settings) as editor:
         editor.answers["window/showMessageRequest"] = lambda params: params["actions"][0]
         await editor.initialize()
-        editor.open((house_repository / "new_module.py").as_uri(), "")
+        uri = (repository / "new_module.py").as_uri()
+        editor.open(uri, "")  # the question is asked, and the answer is yes
         base_alone = await served(editor, [])
-        begun = await editor.wait_for(
-            "$/progress", lambda p: p["value"].get("title", "").startswith("Learning")
-        )
-        await editor.wait_for("$/progress", lambda p: is_end(p, begun["token"]), seconds=200)
-        learnt = await served(editor, ["personal@v0001"])
-        assert learnt["engine"]["restarts"] == 0, "nothing was restarted"
-        assert learnt["digest"] != base_alone["digest"]
-        percentages = [
-            n["params"]["value"].get("percentage")
-            for n in editor.notifications
-            if n["method"] == "$/progress"
-        ]
-        assert any(p and 0 < p < 100 for p in percentages), "the training was seen to progress"
+        seen: set[str] = set()
+        await learnt(editor, seen)
+        first = await served(editor, ["personal@v0001"])
+        assert first["digest"] != base_alone["digest"]
 
-        (version,) = (await editor.execute("neuralforge.adapter.list"))["adapters"]
-        assert version["adapter"] == "personal@v0001"
+        for number, character in enumerate("value = 1"):
+            editor.change(uri, character, (0, number))
+        commit_the_rest(repository)
+        shown = await learnt(editor, seen)
+        begin, *reports, _ = shown
+        assert begin["title"] == f"Learning from {repository}" and begin["cancellable"]
+        assert any("training " in r["message"] and "/" in r["message"] for r in reports), "steps"
+        percentages = [report["percentage"] for report in reports]
+        assert percentages == sorted(percentages) and 0 < percentages[-1] <= 100
+        second = await served(editor, ["personal@v0002"])
+        assert second["engine"]["restarts"] == 0, "nothing was restarted"
+        assert second["engine"]["pid"] == base_alone["engine"]["pid"]
+
+        answer = await editor.execute("neuralforge.adapter.rollback")
+        assert answer["adapter"] == "personal@v0001"
+        back = await served(editor, ["personal@v0001"])
+        assert back["digest"] == first["digest"]
         with pytest.raises(ServerError, match="oldest"):
             await editor.execute("neuralforge.adapter.rollback")
         await editor.execute("neuralforge.adapter.unload", "personal")
         assert (await served(editor, []))["digest"] == base_alone["digest"]
-        await editor.execute("neuralforge.adapter.load", "personal")
-        assert (await served(editor, ["personal@v0001"]))["digest"] == learnt["digest"]
     state = read_state(home)
-    assert state is not None and state.state == "done" and state.version == "personal@v0001"
+    assert state is not None and state.state == "done" and state.version == "personal@v0002"

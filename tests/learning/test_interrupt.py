@@ -19,7 +19,13 @@ from gguf_maker import make_base
 from neuralforge_adapters.allowance import Limits, Spent, read_spent, write_spent
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.store import AdapterStore
-from neuralforge_adapters.trainer_files import read_state, request
+from neuralforge_adapters.trainer_files import (
+    FINISHED,
+    TrainerState,
+    read_state,
+    request,
+    touch_typing,
+)
 from neuralforge_trainer.control import Pace, Reporter
 from neuralforge_trainer.errors import TrainingStoppedError
 from neuralforge_trainer.interrupt import Interrupts, StopNowError
@@ -179,17 +185,32 @@ def test_an_interrupt_passes_by_every_handler_of_ordinary_errors() -> None:
 
 
 def test_what_is_sealed_is_done_to_its_end() -> None:
-    pace, done = Hindrance(), False
+    pace = Hindrance()
     interrupts = Interrupts(pace)
-    with pytest.raises(StopNowError), interrupts.installed():
-        with interrupts.sealed():
-            pace.up = True
-            until = time.monotonic() + 0.3  # several looks
+    with interrupts.installed():
+        interrupts.seal()
+        pace.up = True
+        until = time.monotonic() + 0.3  # several looks
+        busy_until(lambda: time.monotonic() > until)
+    assert pace.asked == []
+
+
+def test_a_key_after_the_end_does_not_unsay_it(
+    home: Home, house_repository: Path, base: Path
+) -> None:
+    """The last state stands, however long the process takes to go."""
+
+    def type_at_the_end(state: TrainerState) -> None:
+        if state.state in FINISHED:
+            touch_typing(home)
+            until = time.monotonic() + 0.3
             busy_until(lambda: time.monotonic() > until)
-            assert pace.asked == []
-            done = True
-        busy_until(lambda: False)
-    assert done
+
+    settings = JobSettings(**{**SETTINGS, "quiet_seconds": 1000.0})
+    run_job(home, Job(repository=house_repository, base=base, settings=settings), type_at_the_end)
+    state = read_state(home)
+    assert state is not None and state.state in ("done", "refused")
+    assert (state.version is not None) == (state.state == "done")
 
 
 def test_handlers_are_put_back(home: Home) -> None:

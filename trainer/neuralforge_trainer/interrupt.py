@@ -4,8 +4,7 @@ Between micro-batches the trainer asks by itself. While it reads a history, impo
 a base it does not; there a thread looks, and has the main thread ask between two bytecodes, as
 Ctrl-C does. Only one long call into compiled code is waited for.
 
-Invariant: what must not be torn apart is `sealed`, and neither waited in nor stopped. Outside the
-main thread nothing is installed: there the trainer is asked for by name alone. Knows no reason to
+Invariant: once it is sealed, what is left is neither waited in nor stopped. Outside the main thread nothing is installed: there the trainer is asked for by name alone. Knows no reason to
 wait.
 """
 
@@ -72,14 +71,9 @@ class Interrupts:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    @contextmanager
-    def sealed(self) -> Iterator[None]:
-        """What is done while entered is done to its end."""
+    def seal(self) -> None:
+        """What comes from now on is done to its end."""
         self._sealed = True
-        try:
-            yield
-        finally:
-            self._sealed = False
 
     def _look(self) -> None:
         while not self._ended.wait(_LOOK_SECONDS):

@@ -176,14 +176,15 @@ class _Run:
         reporter.enter("measuring", "candidate against current version", _TRAINED)
         gate = self._judge(material, staged)
         if not gate.promote:
+            self._interrupts.seal()
             BaseChoice(self._home).refuse(self._base.digest, gate.reason)
             reporter.enter("refused", gate.reason, _PUBLISHED)
             return Outcome("refused", gate.reason, gate=gate)
         reporter.enter("publishing", gate.reason, _MEASURED)
         update.consolidate(staged, self._pace.wait)
-        with self._interrupts.sealed():
-            version = self._publish(material, staged, gate, steps, update)
-            reporter.enter("done", gate.reason, _PUBLISHED, version.reference)
+        self._interrupts.seal()
+        version = self._publish(material, staged, gate, steps, update)
+        reporter.enter("done", gate.reason, _PUBLISHED, version.reference)
         return Outcome("published", gate.reason, version.reference, gate)
 
     def _judge(self, material: Material, staged: Path) -> GateReport:
