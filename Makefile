@@ -43,6 +43,7 @@ bench: setup
 
 bench-typing: setup
 	$(BIN)/python tests/bench_typing.py --repository $(REPO) --json bench-typing.json
+	$(BIN)/python tests/bench_while_training.py --repository $(REPO) --json bench-while-training.json
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -4,8 +4,8 @@ Between micro-batches the trainer asks by itself. While it reads a history, impo
 a base it does not; there a thread looks, and has the main thread ask between two bytecodes, as
 Ctrl-C does. Only one long call into compiled code is waited for.
 
-Invariant: once it is sealed, what is left is neither waited in nor stopped. Outside the main thread nothing is installed: there the trainer is asked for by name alone. Knows no reason to
-wait.
+Invariant: once it is sealed, what is left is neither waited in nor stopped. Outside the main
+thread nothing is installed: there the trainer is asked for by name alone. Knows no reason to wait.
 """
 
 from __future__ import annotations
