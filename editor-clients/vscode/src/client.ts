@@ -20,6 +20,8 @@ import type { Launch } from './server/find.ts';
 
 const RESTARTS = 4;
 const WITHIN_MS = 180_000;
+/** How the server's title of a training's progress begins. */
+const TRAINING = 'Learning from ';
 
 export interface Hooks {
   /** The server's process ended; `restarts` says whether it is started again. */
@@ -46,6 +48,7 @@ export function makeClient(
     initializationFailedHandler: () => false,
     middleware: {
       ...suggestions,
+      handleWorkDoneProgress: quietly(),
       workspace: {
         configuration: async (params, token, next) => {
           const values: unknown = await next(params, token);
@@ -58,6 +61,19 @@ export function makeClient(
   client.registerFeature(ASKS_FOR_STATUS);
   client.onNotification('neuralforge/status', hooks.status);
   return client;
+}
+
+/**
+ * Progress as VS Code shows it, but for trainings: nobody has to act on one, and the status item
+ * shows how far it is.
+ */
+function quietly(): NonNullable<Middleware['handleWorkDoneProgress']> {
+  const trainings = new Set<number | string>();
+  return (token, params, next) => {
+    if (params.kind === 'begin' && params.title.startsWith(TRAINING)) trainings.add(token);
+    if (!trainings.has(token)) next(token, params);
+    else if (params.kind === 'end') trainings.delete(token);
+  };
 }
 
 /** The server tells its status only to clients that say that they show it. */
