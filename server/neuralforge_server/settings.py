@@ -181,7 +181,9 @@ class LearningSettings:
     replay_capacity: int = _setting(
         1000, "Samples that the replay buffer holds, spread over what you wrote.", 1, 100_000
     )
-    replay_share: float = _setting(0.2, "Of what a training sees, how much is replayed.", 0, 0.9)
+    replay_share: float = _setting(
+        0.2, "Of your own code in a training, how much is replayed.", 0, 0.9
+    )
     distillation: float = _setting(
         0.0, "Weight of what the version before said of replayed samples; 0: none.", 0, 10
     )

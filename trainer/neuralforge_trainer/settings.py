@@ -39,7 +39,7 @@ class JobSettings:
     prefix_weight: float = 0.0
     """Weight of the loss on the code before the cursor; 1 is that of the middle."""
     replay_share: float = 0.2
-    """Of all examples, how many are replayed."""
+    """Of the user's own examples, how many are replayed."""
     replay_capacity: int = 1000
     replay_days: float = 730.0
     """Samples leave the replay buffer so long after they were added."""

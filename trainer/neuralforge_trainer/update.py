@@ -31,7 +31,7 @@ from neuralforge_trainer.learn.ewc import Consolidation, EwcPenalty, consolidate
 from neuralforge_trainer.learn.lora import attach_lora, load_base, save_lora
 from neuralforge_trainer.learn.out_of_memory import is_out_of_memory, too_large
 from neuralforge_trainer.learn.personal_trainer import PersonalTrainer, RunSettings
-from neuralforge_trainer.learn.placement import Placement, place, put
+from neuralforge_trainer.learn.placement import Placement, half_products, place, put
 from neuralforge_trainer.learn.plan import plan
 from neuralforge_trainer.learn.preference import PreferenceTrainer, encode_pairs
 from neuralforge_trainer.learn.progressive import add_frozen
@@ -236,9 +236,10 @@ class Update:
         settings = self._settings
         count = min(settings.fisher_samples, len(examples))
         chosen = random.Random(self._seed).sample(list(examples), count)
-        return consolidate(
-            self._model, chosen, past, decay=settings.fisher_decay, seed=self._seed, pace=pace
-        )
+        with half_products(self._model.device):
+            return consolidate(
+                self._model, chosen, past, decay=settings.fisher_decay, seed=self._seed, pace=pace
+            )
 
     def _identity(self) -> str:
         """Names the run by all that determines its course."""
@@ -260,14 +261,13 @@ def mix(
     encoder = Encoder(vocabulary, settings.sequence_tokens, settings.prefix_weight)
     new = encode_all(encoder, samples)
     replay_share = settings.replay_share if settings.arm in ("replay", "both") else 0.0
-    per_new = len(new) / max(1e-9, 1 - replay_share - settings.rehearsal_share)
     drawn: list[Held] = []
     if replay_share:
         with ReplayBuffer(home.replay_buffer, settings.replay_capacity) as buffer:
-            drawn = buffer.draw_held(round(per_new * replay_share))
+            drawn = buffer.draw_held(_beside(len(new), replay_share))
     encoded = [(held.identifier, encoder.encode(held.sample)) for held in drawn]
     replayed = [(number, example) for number, example in encoded if example is not None]
-    general = general_samples(round(per_new * settings.rehearsal_share), seed)
+    general = general_samples(_beside(len(new) + len(replayed), settings.rehearsal_share), seed)
     whole = replace(encoder, prefix_weight=settings.rehearsal_prefix_weight)
     return Mixture(
         new,
@@ -275,6 +275,11 @@ def mix(
         encode_all(whole, general),
         [number for number, _ in replayed],
     )
+
+
+def _beside(count: int, share: float) -> int:
+    """How many have to come beside `count` others to be that share of all."""
+    return round(count * share / max(1e-6, 1 - share))
 
 
 def learning_rate(tuned: float, width: int) -> float:

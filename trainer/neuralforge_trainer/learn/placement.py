@@ -8,6 +8,7 @@ run by the authors. Knows no samples.
 from __future__ import annotations
 
 import importlib.util
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -72,6 +73,20 @@ def pick_precision(device: torch.device) -> Precision:
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     native = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
     return "bfloat16" if device.type == "cpu" and native else "float32"
+
+
+def half_products(device: torch.device) -> AbstractContextManager[None]:
+    """Computes matrix products in bfloat16 where `device` does so faster, and sums in float32.
+
+    Outside a Trainer, which does so by itself; never in float16, which needs a loss scale.
+    """
+    import torch
+
+    enabled = pick_precision(device) == "bfloat16"
+    context: AbstractContextManager[None] = torch.autocast(
+        device.type, torch.bfloat16, enabled=enabled
+    )
+    return context
 
 
 def savings(shape: Shape, kind: str, free: int) -> tuple[bool, bool]:
