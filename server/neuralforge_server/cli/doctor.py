@@ -27,9 +27,11 @@ from neuralforge_adapters.trainer_files import read_state
 from neuralforge_server.cli.common import base_option, json_option, print_json, profile_option
 from neuralforge_server.engine.client import EngineClient
 from neuralforge_server.engine.protocol import CompleteRequest
+from neuralforge_server.errors import EngineError
 from neuralforge_server.session.log import SessionLog
 
 _LOW_DISK_MB = 500
+_COMPILERS = ("c++", "g++", "clang++", "cl")
 _TRAINING = ("torch", "transformers", "peft", "accelerate")
 
 
@@ -102,14 +104,27 @@ def _home(home: Home) -> Finding:
 
 def _engine(home: Home, base: Path | None) -> Finding:
     chosen = open_base(base, home)
-    with EngineClient(chosen) as engine:
-        answer = engine.complete(CompleteRequest("def add(a, b):\n    return a", "\n"))
-        info = engine.info
+    try:
+        with EngineClient(chosen) as engine:
+            answer = engine.complete(CompleteRequest("def add(a, b):\n    return a", "\n"))
+            info = engine.info
+    except EngineError as error:
+        return Finding("engine", False, str(error), _compiler_advice())
     detail = (
         f"{info.name}: {info.parameters / 1e6:.1f} M parameters, {info.fim_order}, "
         f"context {info.context}; completed in {answer.milliseconds:.0f} ms"
     )
     return Finding("engine", True, detail)
+
+
+def _compiler_advice() -> str:
+    """llama-cpp-python is compiled where it is installed, unless a built one fits."""
+    if any(map(shutil.which, _COMPILERS)):
+        return ""
+    return (
+        "install a C++ compiler first, to compile llama-cpp-python with: `apt-get install g++`, "
+        "`xcode-select --install`, or the Build Tools for Visual Studio"
+    )
 
 
 def _stack(home: Home, base: Path | None) -> Finding:

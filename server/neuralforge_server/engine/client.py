@@ -13,6 +13,7 @@ from typing import Any
 from neuralforge_adapters.base import Base
 from neuralforge_adapters.errors import AdapterError
 from neuralforge_adapters.stack import ResolvedStack
+from neuralforge_server.engine.ending import ending
 from neuralforge_server.engine.process import EngineProcess, Message, default_threads
 from neuralforge_server.engine.protocol import (
     CompleteRequest,
@@ -115,8 +116,7 @@ class EngineClient:
             reply = self._replies.get()
             if "exit" in reply:
                 raise EngineError(
-                    f"the engine process ended (status {reply['exit']}) during {request.op!r}; "
-                    "its last words are on stderr"
+                    f"{ending(reply['exit'])} during {request.op!r}; its last words are on stderr"
                 )
             if reply["id"] != request_id or "piece" in reply:
                 continue

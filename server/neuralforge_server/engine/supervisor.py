@@ -22,6 +22,7 @@ from neuralforge_adapters.base import Base
 from neuralforge_adapters.errors import AdapterError, NeuralForgeError
 from neuralforge_adapters.home import Home, read_json, write_json
 from neuralforge_adapters.stack import ResolvedStack
+from neuralforge_server.engine.ending import ending
 from neuralforge_server.engine.place import LOST, place_of
 from neuralforge_server.engine.process import (
     EngineProcess,
@@ -362,7 +363,7 @@ class EngineSupervisor:
             return
         loading, culprit = self.state == "starting", self._changing
         self._process = None
-        self._fail_pending(f"the engine process ended (status {code})", lost=code == LOST)
+        self._fail_pending(ending(code), lost=code == LOST)
         if loading and is_crash(code):
             self._blame_base(code)
         elif not loading:
