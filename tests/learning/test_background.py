@@ -19,6 +19,8 @@ from neuralforge_server.lsp_client import LspClient, ServerError
 
 pytestmark = pytest.mark.slow
 
+AUTHOR = "Ada House <ada@example.com>"
+
 
 @pytest.fixture
 def small_base(tmp_path: Path) -> Path:
@@ -58,11 +60,7 @@ def commit_the_rest(repository: Path) -> None:
     """What the author wrote next, commit by commit, made now."""
     for revision in git(repository, "rev-list", "--reverse", "HEAD..newest").split():
         git(repository, "checkout", "--quiet", revision, "--", ".")
-        git(repository, "commit", "--quiet", "--message", "Work", "--author", author(repository))
-
-
-def author(repository: Path) -> str:
-    return git(repository, "log", "-1", "--format=%an <%ae>", "newest")
+        git(repository, "commit", "--quiet", "--message", "Work", "--author", AUTHOR)
 
 
 async def learnt(editor: LspClient, seen: set[str]) -> list[dict[str, Any]]:
@@ -72,7 +70,7 @@ async def learnt(editor: LspClient, seen: set[str]) -> list[dict[str, Any]]:
         title = params["value"].get("title", "")
         return title.startswith("Learning from") and params["token"] not in seen
 
-    token = (await editor.wait_for("$/progress", is_next, seconds=120))["token"]
+    token = (await editor.wait_for("$/progress", is_next, seconds=240))["token"]
     seen.add(token)
     await editor.wait_for("$/progress", lambda p: is_end(p, token), seconds=240)
     shown = [n["params"] for n in editor.notifications if n["method"] == "$/progress"]
@@ -83,11 +81,11 @@ def is_end(params: dict[str, Any], token: str) -> bool:
     return bool(params["token"] == token and params["value"]["kind"] == "end")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_type_commit_wait_see_the_progress_get_the_new_version_roll_it_back(
     home: Home, house_repository: Path, small_base: Path, tmp_path: Path
 ) -> None:
-    repository = copy(house_repository, tmp_path / "project", 30)
+    repository = copy(house_repository, tmp_path / "project", 24)
     settings = {
         "engine": {"base": str(small_base)},
         "learning": {"idle_seconds": 1, "quiet_seconds": 0.5},

@@ -131,6 +131,12 @@ def test_a_training_that_dies_is_given_up_and_one_that_is_put_off_is_not(
     assert attempts.unfinished(dead) is None
 
 
+def test_trainings_that_end_well_do_not_count_as_tries(attempts: Attempts) -> None:
+    for _ in range(5):
+        attempts.started(Job(ONE), 0, ended("done"))
+    assert attempts.unfinished(ended("failed")) == Job(ONE)
+
+
 def test_commits_are_counted_from_the_reflog_by_time() -> None:
     who = "Ann Lee <ann@example.org>"
     reflog = (

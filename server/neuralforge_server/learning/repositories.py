@@ -103,10 +103,14 @@ class Attempts:
         }
 
     def _tries(self, job: Job, state: TrainerState | None) -> int:
+        """How often `job` will have been started: one that came to an end begins to count anew."""
         last = self.last()
         if last is None or last.job != job:
             return 1
-        return last.tries + (not _is_interrupted(last.outcome(state)))
+        end = last.outcome(state)
+        if end is None or end.state == "failed":
+            return last.tries + 1
+        return last.tries if end.state == "interrupted" else 1
 
     def _read(self) -> dict[str, Any]:
         content = read_json(self._file)
