@@ -207,23 +207,32 @@ def _did_dismiss(ls: Server, params: Any) -> None:
 
 
 def _item(document: Document, suggestion: Suggestion) -> types.CompletionItem:
-    label = suggestion.text.strip().splitlines()[0][:_LABEL]
+    """A menu's entry: it writes the identifier at the cursor anew, which is what menus filter by.
+
+    Editors would indent further lines once more unless told that they stand as they are.
+    """
+    word = _word_before(document, suggestion.position)
+    text = word + suggestion.text
     return types.CompletionItem(
-        label=label,
+        label=text.strip().splitlines()[0][:_LABEL],
         kind=types.CompletionItemKind.Text,
         detail="NeuralForge",
+        documentation=text if "\n" in text.strip() else None,
         sort_text="\0",
-        filter_text=_word_before(document, suggestion.position) + suggestion.text,
+        filter_text=text,
         preselect=True,
-        text_edit=types.TextEdit(range=_range(document, suggestion), new_text=suggestion.text),
+        insert_text_format=types.InsertTextFormat.PlainText,
+        insert_text_mode=types.InsertTextMode.AsIs,
+        text_edit=types.TextEdit(range=_range(document, suggestion, len(word)), new_text=text),
         command=_report(suggestion),
     )
 
 
-def _range(document: Document, suggestion: Suggestion) -> types.Range:
-    start = suggestion.position
-    end = Position(start.line, start.character + suggestion.replaces)
-    first, last = document.to_client(start), document.to_client(end)
+def _range(document: Document, suggestion: Suggestion, before: int = 0) -> types.Range:
+    """What a suggestion takes the place of, from so many code points before the cursor."""
+    line, character = suggestion.position.line, suggestion.position.character
+    first = document.to_client(Position(line, character - before))
+    last = document.to_client(Position(line, character + suggestion.replaces))
     return types.Range(
         start=types.Position(first.line, first.character),
         end=types.Position(last.line, last.character),
@@ -231,7 +240,7 @@ def _range(document: Document, suggestion: Suggestion) -> types.Range:
 
 
 def _word_before(document: Document, position: Position) -> str:
-    """What menus filter by: the identifier that ends at the cursor."""
+    """The identifier that ends at the cursor."""
     left = document.between(Position(position.line, 0), position)
     start = len(left)
     while start and (left[start - 1].isalnum() or left[start - 1] == "_"):

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rapidfuzz.distance import Prefix
+
 from neuralforge_server.documents import Change, code_points
 from neuralforge_server.session.exclude import Exclusions, find_repository
 from neuralforge_server.session.log import SessionLog
@@ -114,9 +116,9 @@ class Recorder:
         if uri not in self._places:
             return
         now = time.time()
-        start, removed, inserted = change.start, change.removed, change.inserted
-        self._retention.edited(uri, start, removed, inserted)
         text = None if before is None else "".join(before)
+        start, removed, inserted = _needed(change, text)
+        self._retention.edited(uri, start, removed, inserted)
         if text is not None:
             self._keep(self._settled.edited(uri, start, removed, inserted, text, now))
         self._conclude(self._inference.edited(uri, start, removed, inserted))
@@ -197,3 +199,15 @@ class Recorder:
             self.log.record_edit(
                 replace(edit, path=str(place.path), repository=repository, language=place.language)
             )
+
+
+def _needed(change: Change, text: str | None) -> tuple[int, int, str]:
+    """(start, removed, inserted) without what was written anew as it stood.
+
+    A menu's entry replaces the beginning of a word by itself and more.
+    """
+    start, removed, inserted = change.start, change.removed, change.inserted
+    if text is None or not removed:
+        return start, removed, inserted
+    kept = Prefix.similarity(text[start : start + removed], inserted)
+    return start + kept, removed - kept, inserted[kept:]

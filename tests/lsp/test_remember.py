@@ -203,3 +203,29 @@ async def test_acknowledged_rows_survive_a_kill(start: Starter, home: Home, sour
     await editor.process.wait()
     row = row_of(home, item)
     assert row is not None and row.outcome == "accepted"
+
+
+@pytest.mark.parametrize("tells", [True, False])
+@pytest.mark.asyncio(loop_scope="function")
+async def test_an_entry_taken_from_a_menu_is_an_acceptance_with_or_without_its_report(
+    start: Starter, home: Home, source: Path, tells: bool
+) -> None:
+    capabilities = {"textDocument": {"completion": {}}, "workspace": {"configuration": True}}
+    editor = await start(initialize={"capabilities": capabilities})
+    uri = source.as_uri()
+    editor.open(uri, TEXT)
+    place = {"line": END[0], "character": END[1]}
+    found = await editor.request(
+        "textDocument/completion", {"textDocument": {"uri": uri}, "position": place}
+    )
+    (item,) = found["items"]
+    edit = item["textEdit"]
+    begin = (END[0], END[1] - len("js"))
+    assert edit["range"]["start"] == {"line": begin[0], "character": begin[1]}
+    editor.change(uri, edit["newText"], begin, END)
+    if tells:
+        await editor.accept(item)
+    await settle(editor)
+    row = row_of(home, item)
+    assert row is not None and row.outcome == "accepted"
+    assert row.outcome_source == ("client" if tells else "inferred")

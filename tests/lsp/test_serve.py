@@ -145,6 +145,12 @@ async def test_a_client_without_inline_completion_gets_a_menu_entry(
     result = await editor.request("textDocument/completion", params)
     (item,) = result["items"]
     assert result["isIncomplete"] and item["preselect"]
-    assert item["textEdit"]["newText"].startswith("rst")
-    assert item["filterText"].startswith("first")
+    assert item["textEdit"]["newText"].startswith("first")
+    assert item["textEdit"]["range"] == {
+        "start": {"line": 1, "character": 11},
+        "end": {"line": 1, "character": 13},
+    }
+    assert item["filterText"] == item["textEdit"]["newText"]
+    assert item["label"].startswith("first") and item["insertTextFormat"] == 1
+    assert item["insertTextMode"] == 1  # as it is: no editor indents its lines once more
     assert item["command"]["command"] == "neuralforge.suggestion.accepted"
