@@ -19,7 +19,8 @@ from neuralforge_trainer.evaluate.history.settings import LEARNERS
 
 @dataclass(frozen=True)
 class History:
-    """One entry. Counts are of the author's commits that add code, and of samples cut from them."""
+    """One entry. Counts are of the author's commits that add code, and of samples cut from them,
+    duplicates included."""
 
     name: str
     """owner/name."""
