@@ -179,11 +179,12 @@ class Neovim:
     def wait_lua(self, what: str, condition: str, seconds: float = _SECONDS) -> None:
         """Let Neovim wait until a Lua expression is true."""
         code = f"return vim.wait({int(seconds * 1000)}, function() return {condition} end, 10)"
-        assert self.lua(code), f"not so in {seconds} s: {what}\n{self.screen.text()}"
+        seen = self.request("nvim_exec_lua", code, [], seconds=seconds + _SECONDS)
+        assert seen, f"not so in {seconds} s: {what}\n{self.screen.text()}"
 
     # underneath
 
-    def request(self, method: str, *arguments: Any) -> Any:
+    def request(self, method: str, *arguments: Any, seconds: float = 2 * _SECONDS) -> Any:
         """Call a function of Neovim's interface.
 
         Raises:
@@ -191,7 +192,7 @@ class Neovim:
         """
         number = next(self._numbers)
         self._send([0, number, method, arguments])
-        end = time.monotonic() + 2 * _SECONDS
+        end = time.monotonic() + seconds
         while number not in self._answers:
             self._take_one(f"the answer to {method}", end)
         error, result = self._answers.pop(number)

@@ -117,7 +117,7 @@ end
 
 --- A window with the newest lines of what runs.
 local function progress()
-  local said, bufnr = {}, window.open('Installing NeuralForge', { 'starting …' }, false)
+  local said, bufnr = {}, window.open('Installing NeuralForge', { '' }, false)
   local function show(text)
     vim.list_extend(said, vim.split(vim.trim(text), '\n'))
     window.set(bufnr, vim.list_slice(said, math.max(1, #said - TAIL + 1)))
@@ -136,6 +136,7 @@ local function run(steps, show, done)
   if not step then
     return done(nil)
   end
+  show('$ ' .. vim.fs.basename(step[1]) .. ' ' .. table.concat(vim.list_slice(step, 2), ' '))
   local printed = {}
   local function hear(_, data)
     if data then

@@ -2,8 +2,8 @@
 local api = vim.api
 local M = {}
 
-local function size(lines)
-  local width = 20
+local function size(title, lines)
+  local width = vim.fn.strdisplaywidth(title) + 4
   for _, line in ipairs(lines) do
     width = math.max(width, vim.fn.strdisplaywidth(line))
   end
@@ -19,7 +19,7 @@ function M.open(title, lines, enter)
   local bufnr = api.nvim_create_buf(false, true)
   vim.bo[bufnr].bufhidden = 'wipe'
   M.set(bufnr, lines)
-  local width, height = size(lines)
+  local width, height = size(title, lines)
   local window = api.nvim_open_win(bufnr, enter ~= false, {
     relative = 'editor',
     row = math.max(0, math.floor((vim.o.lines - height) / 2) - 1),
@@ -37,14 +37,21 @@ function M.open(title, lines, enter)
   return bufnr
 end
 
---- Replace the text of such a window.
+--- Replace the text of such a window, which grows with it.
 ---@param bufnr integer
 ---@param lines string[]
 function M.set(bufnr, lines)
-  if api.nvim_buf_is_valid(bufnr) then
-    vim.bo[bufnr].modifiable = true
-    api.nvim_buf_set_lines(bufnr, 0, -1, false, lines)
-    vim.bo[bufnr].modifiable = false
+  if not api.nvim_buf_is_valid(bufnr) then
+    return
+  end
+  vim.bo[bufnr].modifiable = true
+  api.nvim_buf_set_lines(bufnr, 0, -1, false, lines)
+  vim.bo[bufnr].modifiable = false
+  local window = vim.fn.bufwinid(bufnr)
+  if window ~= -1 then
+    local width, height = size('', lines)
+    api.nvim_win_set_width(window, math.max(width, api.nvim_win_get_width(window)))
+    api.nvim_win_set_height(window, math.max(height, api.nvim_win_get_height(window)))
   end
 end
 
