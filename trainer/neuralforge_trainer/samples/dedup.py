@@ -22,7 +22,7 @@ SIMILARITY = 0.8
 
 _SHINGLE, _FEWEST = 3, 10
 _CONTEXT_LINES = 3  # the line's left part and two lines above it
-_LINES_BELOW = 2  # the line's right part and one line below it
+_LINES_AFTER = 2  # the line's right part and one line below it
 _CONTEXT_CHARACTERS = 1_000
 _NUMBER = re.compile(r"\d+")
 
@@ -54,9 +54,9 @@ class Passage:
 
     @property
     def neighbourhood(self) -> str:
-        """The lines around the middle, and itself."""
-        below = split_lines(self.suffix[:_CONTEXT_CHARACTERS])[:_LINES_BELOW]
-        return _NUMBER.sub("0", "\n".join(self.above) + self.middle + "\n".join(below))
+        """The lines around the middle's beginning, however far it goes."""
+        after = split_lines((self.middle + self.suffix)[:_CONTEXT_CHARACTERS])[:_LINES_AFTER]
+        return _NUMBER.sub("0", "\n".join(self.above) + "\n".join(after))
 
 
 def _near() -> NearDuplicates:

@@ -23,7 +23,10 @@ _DAY = 86_400.0
 
 @dataclass(frozen=True)
 class Selection:
-    """What to learn from; see the fields of `settings.Job` of the same names."""
+    """What to learn from; see the fields of `settings.Job` of the same names.
+
+    A pattern that begins with `!` leaves out what it matches, whatever others take.
+    """
 
     since: float | None = None
     languages: tuple[str, ...] = ()
@@ -35,21 +38,22 @@ class Selection:
             return False
         if self.languages and language not in self.languages:
             return False
-        return self._spec is None or self._spec.match_file(path)
+        taken, left_out = self._specs
+        return (taken is None or taken.match_file(path)) and not left_out.match_file(path)
 
     def of(self, samples: Iterable[Sample]) -> list[Sample]:
         """Those of `samples` that are wanted, in their order."""
         return [s for s in samples if self.admits(s.path, s.language, s.time)]
 
     @cached_property
-    def _spec(self) -> GitIgnoreSpec | None:
-        """Matches what the patterns name; if all of them leave out, what none of them does."""
+    def _specs(self) -> tuple[GitIgnoreSpec | None, GitIgnoreSpec]:
+        """What names the files to take (None: all), and what names those to leave out."""
         from pathspec import GitIgnoreSpec
 
-        if not self.patterns:
-            return None
-        only_negative = all(pattern.startswith("!") for pattern in self.patterns)
-        return GitIgnoreSpec.from_lines(["*"] * only_negative + list(self.patterns))
+        taken = [pattern for pattern in self.patterns if not pattern.startswith("!")]
+        left_out = [pattern[1:] for pattern in self.patterns if pattern.startswith("!")]
+        named = GitIgnoreSpec.from_lines(taken) if taken else None
+        return named, GitIgnoreSpec.from_lines(left_out)
 
 
 def parse_since(text: str) -> float:
