@@ -25,7 +25,7 @@ vim.api.nvim_create_autocmd('LspAttach', {
   callback = function(event)
     local client = vim.lsp.get_client_by_id(event.data.client_id)
     if client and client.name == 'neuralforge' then
-      require('neuralforge.attach').attach(client, event.buf)
+      require('neuralforge.attach').attach(event.buf)
     end
   end,
 })

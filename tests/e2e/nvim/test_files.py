@@ -75,7 +75,7 @@ def test_a_deleted_file_is_still_completed(desk: Desk) -> None:
 
 def test_text_right_of_the_cursor_is_completed_around(desk: Desk) -> None:
     desk.open()
-    desk.nvim.type("Go    with open()<Left>")
+    desk.nvim.type("Gowith open()<Left>")
     ghost = desk.type_until_ghost("pa")
     shown = desk.nvim.look().splitlines()[9]
     desk.nvim.type("<Tab>")

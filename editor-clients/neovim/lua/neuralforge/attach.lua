@@ -113,11 +113,10 @@ local function follow(bufnr)
 end
 
 --- Complete in a buffer from now on.
----@param client vim.lsp.Client
 ---@param bufnr integer
-function M.attach(client, bufnr)
+function M.attach(bufnr)
   if config.options.ghost_text == 'builtin' then
-    builtin.enable(client, bufnr)
+    builtin.enable(bufnr)
   end
   follow(bufnr)
   require('neuralforge.welcome').once()

@@ -21,13 +21,12 @@ function M.is_active(bufnr)
     and inline.is_enabled({ bufnr = bufnr, client_id = client.id })
 end
 
----@param client vim.lsp.Client
+--- Let Neovim draw in a buffer, whichever server suggests.
 ---@param bufnr integer
----@param on boolean?
-function M.enable(client, bufnr, on)
+function M.enable(bufnr)
   local inline = module()
   if inline then
-    inline.enable(on ~= false, { bufnr = bufnr, client_id = client.id })
+    inline.enable(true, { bufnr = bufnr })
   end
 end
 
