@@ -57,7 +57,8 @@ def learn(home: Home, base: Base, samples: list[Sample], settings: JobSettings) 
         trained = time.perf_counter()
         update.consolidate(staged, lambda: None)
         ended = time.perf_counter()
-        store.publish(staged, _manifest(base, parent.reference if parent else None))
+        name = parent.reference if parent is not None else None
+        store.publish(staged, Manifest(PERSONAL, base.digest, *update.rank_and_alpha, name))
     with ReplayBuffer(home.replay_buffer, settings.replay_capacity) as buffer:
         buffer.add(samples)
     mixture = update.mixture
@@ -83,12 +84,6 @@ def peak_memory() -> int:
     import resource
 
     return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # bytes on macOS
-
-
-def _manifest(base: Base, parent: str | None) -> Manifest:
-    from neuralforge_trainer.learn.lora import ALPHA, RANK
-
-    return Manifest(PERSONAL, base.digest, RANK, ALPHA, parent)
 
 
 def main(arguments: list[str]) -> Any:

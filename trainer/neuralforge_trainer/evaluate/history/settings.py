@@ -1,7 +1,7 @@
 """Every default of the proof in one place, and the digest by which its results are kept.
 
 Invariant: two runs share a digest only if nothing that determines a figure differs between them:
-settings, the code that learns, asks and answers, and the interpreter whose library is the general
+settings, the trainer's code that learns and asks, and the interpreter whose library is the general
 code. Knows no repository.
 """
 
@@ -21,9 +21,16 @@ Learner = Arm | Literal["joint"]
 LEARNERS: tuple[str, ...] = (*get_args(Arm), JOINT)
 """What guards against forgetting; `joint` learns all windows at once from the bare base."""
 
-_CODE = ("*.py", "learn/*.py", "samples/*.py", "evaluate/*.py", "evaluate/history/*.py")
-_NO_FIGURES = {"report.py", "page.py", "plots.py", "figures.py", "goals.py", "__main__.py"}
-"""Modules of the proof that only show, or compute again at every run."""
+_ASKING = ("copier", "general", "heldout", "metrics", "moments", "shown", "workspace")
+_TRAVELLING = ("course", "exams", "learners", "one_update", "periods", "typist")
+_CODE = (
+    "update.py",
+    "collect.py",
+    "learn/*.py",
+    "samples/*.py",
+    *(f"evaluate/{name}.py" for name in _ASKING),
+    *(f"evaluate/history/{name}.py" for name in _TRAVELLING),
+)
 
 
 @dataclass(frozen=True)
@@ -50,9 +57,6 @@ class ProofSettings:
         content = json.dumps(asdict(self), sort_keys=True) + platform.python_version()
         digest = hashlib.sha256(content.encode())
         root = Path(__file__).parents[2]
-        files = {path for shape in _CODE for path in root.glob(shape)}
-        own = Path(__file__).parent
-        for path in sorted(files):
-            if path.parent != own or path.name not in _NO_FIGURES:
-                digest.update(path.name.encode() + path.read_bytes())
+        for path in sorted(path for shape in _CODE for path in root.glob(shape)):
+            digest.update(path.name.encode() + path.read_bytes())
         return digest.hexdigest()[:12]
