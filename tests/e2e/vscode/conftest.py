@@ -20,6 +20,18 @@ from neuralforge_adapters.home import HOME_VARIABLE, Home
 from neuralforge_server.session.log import SessionLog
 from neuralforge_server.session.rows import LoggedSuggestion
 
+READERS = """# Readers of text.
+
+
+def read_text(path):
+    with open(path, encoding="utf-8") as handle:
+        return handle.read()
+
+
+def read_lines(path):
+    """
+"""A file whose next line is plain from what it holds: `with open(path, encoding="utf-8")…`."""
+
 SETTINGS: dict[str, Any] = {
     "neuralforge.server.path": str(Path(sys.executable).with_name("neuralforge")),
     "neuralforge.completion.deadline_ms": 20_000,

@@ -37,6 +37,7 @@ SETTINGS: dict[str, Any] = {
     "git.openRepositoryInParentFolders": "never",
     "security.workspace.trust.enabled": False,
     "telemetry.telemetryLevel": "off",
+    "workbench.reduceMotion": "on",
     "workbench.secondarySideBar.defaultVisibility": "hidden",
     "workbench.startupEditor": "none",
     "workbench.welcomePage.walkthroughs.openOnInstall": False,
@@ -111,6 +112,12 @@ class CodeServer:
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGTERM)
             self._process.wait(30)
+
+    @property
+    def pid(self) -> int:
+        """Of the process above all others."""
+        assert self._process is not None
+        return self._process.pid
 
     def _listening(self) -> int:
         log = self.root / "code.log"
@@ -197,7 +204,8 @@ class Window:
         expect(box).to_be_focused()
         self.page.keyboard.insert_text(str(file))
         row = self.page.locator(".quick-input-list .monaco-list-row").first
-        expect(row).to_have_attribute("aria-label", re.compile(re.escape(str(file.parent.name))))
+        named = f"^{re.escape(file.name)}.*({re.escape(file.parent.name)}|file results)"
+        expect(row).to_have_attribute("aria-label", re.compile(named))
         self.press("Enter")
         expect(self.editor(file).locator(".view-line").first).to_be_visible()
         expect(self.editor(file).locator("textarea, .native-edit-context").first).to_be_focused()
@@ -262,6 +270,10 @@ class Window:
         row = self.page.locator(".quick-input-list .monaco-list-row").first
         expect(row).to_contain_text(title.partition(": ")[2] or title)
         self.press("Enter")
+
+    def choices(self) -> Locator:
+        """The rows of the open picker."""
+        return self.page.locator(".quick-input-widget:visible .quick-input-list .monaco-list-row")
 
     def notice(self, text: str | re.Pattern[str]) -> Locator:
         """A notice on the screen that says `text`."""

@@ -5,21 +5,9 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from e2e.vscode.conftest import Desk
+from e2e.vscode.conftest import READERS, Desk
 from e2e.vscode.driver import Window
 from neuralforge_server.session.rows import LoggedSuggestion
-
-READERS = """# Readers of text.
-
-
-def read_text(path):
-    with open(path, encoding="utf-8") as handle:
-        return handle.read()
-
-
-def read_lines(path):
-    """
-"""A file whose next line is plain from what it holds: `with open(path, encoding="utf-8")…`."""
 
 
 def test_ghost_text_is_on_the_screen_and_tab_accepts_it(desk: Desk, window: Window) -> None:

@@ -1,0 +1,91 @@
+"""VS Code: adapters swapped and trainings steered by command, with suggestions that follow."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from e2e.homes import publish
+from e2e.vscode.conftest import READERS, SETTINGS, Desk, Start
+from e2e.vscode.driver import Window, wait_for
+from neuralforge_adapters.trainer_files import read_state
+
+pytestmark = pytest.mark.slow
+
+_TRAINING_MS = 180_000
+
+
+@pytest.fixture(scope="module")
+def shared(start: Start) -> Desk:
+    return start(settings=SETTINGS | {"neuralforge.memory.scale": 0})
+
+
+def test_a_swapped_adapter_suggests_something_else(desk: Desk, window: Window) -> None:
+    window.show(desk.write(READERS, "before.py"))
+    before = window.type_until_ghost("wi")
+    publish(desk.home, "babbler", seed=1, strength=0.4)
+    window.run("NeuralForge: Load an Adapter…")
+    expect(window.choices().first).to_contain_text("babbler@v0001")
+    window.screenshot("adapters")
+    window.press("Enter")
+    expect(window.choices()).to_have_count(0)
+    window.run("NeuralForge: Status…")
+    expect(window.choices().filter(has_text="Stack")).to_contain_text("babbler@v0001")
+    window.screenshot("status")
+    window.press("Escape")
+    window.show(desk.write(READERS, "after.py"))
+    window.press("Control+End")
+    window.type("wi")
+    rows = desk.wait_logged(lambda rows: rows, "after.py")
+    assert rows[0].text not in (before, "w" + before)
+    assert "babbler@v0001" in rows[0].stack_json
+    window.run("NeuralForge: Unload an Adapter…")
+    window.press("Enter")
+    window.show(desk.write(READERS, "again.py"))
+    assert window.type_until_ghost("wi") == before
+
+
+@pytest.fixture
+def repository(house_repository: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(house_repository, tmp_path / "house"))
+
+
+def test_a_training_is_started_paused_resumed_and_its_version_serves(
+    desk: Desk, repository: Path
+) -> None:
+    at = Desk(desk.code, desk.home, desk.browser, repository)
+    with at.window() as window:
+        window.run("NeuralForge: Train Now from This Repository")
+        expect(window.status()).to_contain_text(re.compile(r"learning \d+ %"), timeout=_TRAINING_MS)
+        window.screenshot("training")
+        window.run("NeuralForge: Pause Training")
+        expect(window.status()).to_contain_text("paused", timeout=_TRAINING_MS)
+        state = read_state(desk.home)
+        assert state is not None and state.state in ("paused", "training", "collecting")
+        window.run("NeuralForge: Resume Training")
+        expect(window.status()).to_contain_text("learning", timeout=_TRAINING_MS)
+        expect(window.status()).not_to_contain_text("learning", timeout=_TRAINING_MS)
+        state = read_state(desk.home)
+        assert state is not None and state.state == "done", state
+        window.run("NeuralForge: Status…")
+        served = window.choices().filter(has_text="Stack")
+        expect(served).to_contain_text("personal@v0001")
+        window.press("Escape")
+        window.run("NeuralForge: Open the Report")
+        expect(window.page.locator(".tab.active")).to_contain_text("NeuralForge Report")
+        window.screenshot("report")
+
+
+def test_a_training_is_cancelled(desk: Desk, repository: Path) -> None:
+    at = Desk(desk.code, desk.home, desk.browser, repository)
+    with at.window() as window:
+        window.run("NeuralForge: Train Now from This Repository")
+        expect(window.status()).to_contain_text("learning", timeout=_TRAINING_MS)
+        window.run("NeuralForge: Cancel This Training")
+        expect(window.status()).not_to_contain_text("learning", timeout=_TRAINING_MS)
+        state = wait_for(desk.home.root, lambda: read_state(desk.home), lambda: "no state")
+        assert state.state == "cancelled"
