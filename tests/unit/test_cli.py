@@ -113,6 +113,18 @@ def test_complete_with_a_base_that_is_none_says_so(source: Path, tmp_path: Path)
     assert isinstance(result.exception, NeuralForgeError) and "no.gguf" in str(result.exception)
 
 
+def test_an_adapter_is_exported_and_the_folder_loads(
+    personal: AdapterStore, tmp_path: Path
+) -> None:
+    written = answer("adapters", "export", "personal@v0001", str(tmp_path / "mine"))
+    assert written == {"adapter": "personal@v0001", "path": str(tmp_path / "mine")}
+    assert answer("adapters", "load", written["path"])[-1]["adapter"] == written["path"]
+    again = run("adapters", "export", "personal", str(tmp_path / "mine" / "adapter.gguf"))
+    assert isinstance(again.exception, NeuralForgeError) and "exists already" in str(
+        again.exception
+    )
+
+
 def test_adapters_list_show_and_rollback(personal: AdapterStore) -> None:
     rows = answer("adapters", "list")
     assert [(r["adapter"], r["current"]) for r in rows] == [

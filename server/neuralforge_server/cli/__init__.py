@@ -23,7 +23,7 @@ COMMANDS = {
     "extract-dataset": "Write down what was learnt, or is there to be learnt, as a dataset.",
     "analyze-dataset": "Tell what datasets are worth, and what to do about what lowers it.",
     "daemon": "Learn in the background without an editor: repositories and an inbox.",
-    "adapters": "List, show, load, unload and roll back adapters.",
+    "adapters": "List, show, load, unload, roll back and export adapters.",
     "log": "Show, count and purge what is remembered.",
     "report": "Write a page of what was suggested, taken and kept.",
     "status": "Show the base, the stack, the log and the trainer.",

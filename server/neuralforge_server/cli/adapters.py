@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from neuralforge_adapters.base import open_base
+from neuralforge_adapters.export import export_version
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.stack import (
     Entries,
@@ -33,7 +34,7 @@ from neuralforge_server.cli.common import (
 
 @click.group(name="adapters", epilog="Example: neuralforge adapters list")
 def command() -> None:
-    """List, show, load, unload and roll back adapters."""
+    """List, show, load, unload, roll back and export adapters."""
 
 
 @command.command(name="list", epilog="Example: neuralforge adapters list --json")
@@ -114,6 +115,24 @@ def rollback(reference: str, base: Path | None, home: Home, as_json: bool) -> No
         print_json(version)
     else:
         click.echo(f"{version.reference} is in force now.")
+
+
+@command.command(epilog="Example: neuralforge adapters export personal mine.zip")
+@click.argument("reference")
+@click.argument("target", type=click.Path(path_type=Path))
+@profile_option
+@json_option
+def export(reference: str, target: Path, home: Home, as_json: bool) -> None:
+    """Write a version to TARGET: a zip file where it ends in .zip, else a folder.
+
+    It holds what PEFT and llama.cpp read. The manifest in it names no repository and no person.
+    """
+    version = AdapterStore(home).get(reference)
+    written = export_version(version, target)
+    if as_json:
+        print_json({"adapter": version.reference, "path": written})
+    else:
+        click.echo(f"{version.reference} is in {written}")
 
 
 def _scales(entries: Entries) -> dict[str, float]:
