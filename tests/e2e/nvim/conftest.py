@@ -33,7 +33,7 @@ def read_lines(path):
 """A file whose next line is plain from what it holds: `with open(path, encoding="utf-8")…`."""
 
 ATTACHED = "(vim.lsp.get_clients({ bufnr = 0, name = 'neuralforge' })[1] or {}).initialized == true"
-_PATIENT = {"completion": {"deadline_ms": 20_000}}
+PATIENT = {"completion": {"deadline_ms": 20_000}}
 """However busy the machine is, suggestions come."""
 _LOAD = "vim.opt.rtp:prepend(...) vim.cmd.runtime('plugin/neuralforge.lua')"
 _SAID = """
@@ -103,6 +103,20 @@ class Desk:
         return [(row.outcome, row.outcome_source) for row in self.logged(path)]
 
 
+def open_desk(
+    program: Path, folder: Path, home: Home, options: dict[str, Any], welcomed: bool = True
+) -> Desk:
+    """A Neovim with its files in `folder`, the plugin and these options of `setup()`."""
+    if welcomed:
+        (folder / "nvim/state/nvim/neuralforge").mkdir(parents=True)
+        (folder / "nvim/state/nvim/neuralforge/welcomed").touch()
+    nvim = Neovim(program, folder / "nvim", {HOME_VARIABLE: str(home.root)})
+    nvim.lua(_LOAD, str(PLUGIN))
+    settings = {**PATIENT, **options.pop("settings", {})}
+    nvim.lua(_SET_UP, {"server": {"command": SERVER}, "settings": settings, **options})
+    return Desk(nvim, home, folder / "work")
+
+
 Start = Callable[..., Desk]
 
 
@@ -120,18 +134,11 @@ def start(nvim_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
             **options: Any,
         ) -> Desk:
             folder = tmp_path_factory.mktemp(f"desk{next(numbers)}")
-            if welcomed:
-                (folder / "nvim/state/nvim/neuralforge").mkdir(parents=True)
-                (folder / "nvim/state/nvim/neuralforge/welcomed").touch()
-            home = home or Home(folder / "home")
-            nvim = stack.enter_context(
-                Neovim(program or nvim_program, folder / "nvim", {HOME_VARIABLE: str(home.root)})
+            desk = open_desk(
+                program or nvim_program, folder, home or Home(folder / "home"), options, welcomed
             )
-            nvim.lua(_LOAD, str(PLUGIN))
-            settings = {**_PATIENT, **options.pop("settings", {})}
-            given = {"server": {"command": SERVER}, "settings": settings, **options}
-            nvim.lua(_SET_UP, given)
-            return Desk(nvim, home, folder / "work")
+            stack.callback(desk.nvim.close)
+            return desk
 
         yield starter
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from e2e.nvim.conftest import Desk
+from e2e.nvim.driver import GHOST
+from e2e.nvim.picture import svg
 
+ARTIFACTS = Path(__file__).parents[1] / "artifacts"
 LINE = 'with open(path, encoding="utf-8") as handle:'
 WRITTEN = "vim.fn.getline(10):match('handle:$')"
 
@@ -20,6 +24,18 @@ def test_ghost_text_stands_on_the_screen_and_not_in_the_buffer(desk: Desk) -> No
     assert desk.type_until_ghost().startswith(LINE.removeprefix("wi"))
     assert "    " + LINE in desk.nvim.look()
     assert desk.nvim.lines[-1] == "    wi"
+
+
+def test_a_picture_of_the_screen_is_kept(desk: Desk) -> None:
+    desk.open()
+    desk.nvim.command("set laststatus=2 statusline=%t%=%{v:lua.require'neuralforge'.statusline()}")
+    desk.nvim.command("syntax on")
+    desk.type_until_ghost()
+    desk.nvim.wait("the latency", lambda: " ms" in desk.nvim.screen.text())
+    picture = svg(desk.nvim.screen)
+    ARTIFACTS.mkdir(exist_ok=True)
+    (ARTIFACTS / "nvim-ghost-text.svg").write_text(picture, encoding="utf-8")
+    assert f'fill="#{GHOST:06x}"' in picture and "th open(path" in picture
 
 
 def test_tab_writes_the_suggestion_and_the_log_knows(desk: Desk) -> None:
