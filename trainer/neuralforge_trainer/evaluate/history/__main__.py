@@ -27,7 +27,7 @@ from neuralforge_trainer.evaluate.history.periods import Plan, make_plan
 from neuralforge_trainer.evaluate.history.report import About, Report, make_report, markdown
 from neuralforge_trainer.evaluate.history.sets import History, find_clone, named, read_set
 from neuralforge_trainer.evaluate.history.settings import LEARNERS, ProofSettings
-from neuralforge_trainer.samples.fim import samples_of
+from neuralforge_trainer.samples.fim import spots_of
 from neuralforge_trainer.samples.git import choose_author, user_commits
 from neuralforge_trainer.samples.repository import Repository, open_repository
 
@@ -87,12 +87,12 @@ class Travel:
         repository = self._open(history)
         author = choose_author(repository, history.author or None).author
         changes = list(user_commits(repository, author))
-        samples = [s for change in changes for s in samples_of(change, history.name, 0)]
-        languages = [name for name, _ in Counter(s.language for s in samples).most_common(2)]
+        spots = [spot for change in changes for spot in spots_of(change, 0)]
+        languages = [name for name, _ in Counter(s.file.language for s in spots).most_common(2)]
         return (
             f"- name: {history.name}\n  url: {history.url}\n  commit: {repository.head}\n"
             f"  author: {author}\n  languages: [{', '.join(languages)}]\n"
-            f"  commits: {len(changes)}\n  samples: {len(samples)}"
+            f"  commits: {len(changes)}\n  samples: {len(spots)}"
         )
 
     def _open(self, history: History) -> Repository:

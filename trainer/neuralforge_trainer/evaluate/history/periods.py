@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
+from neuralforge_trainer.collecting.from_git import candidates
+from neuralforge_trainer.collecting.material import whole_line
 from neuralforge_trainer.errors import NothingToLearnError
 from neuralforge_trainer.evaluate.heldout import Item, heldout_items
 from neuralforge_trainer.evaluate.history.settings import ProofSettings
@@ -32,13 +34,13 @@ from neuralforge_trainer.evaluate.moments import (
     first_parent,
     walk,
 )
-from neuralforge_trainer.samples.dedup import distinct
-from neuralforge_trainer.samples.fim import samples_of
+from neuralforge_trainer.samples.choice import choose
+from neuralforge_trainer.samples.dedup import Distinct
+from neuralforge_trainer.samples.fim import spots_of
 from neuralforge_trainer.samples.git import CommitChange, FileChange, choose_author, user_commits
 from neuralforge_trainer.samples.lines import line_spans, split_lines
 from neuralforge_trainer.samples.repository import Repository
 from neuralforge_trainer.samples.sample import Sample
-from neuralforge_trainer.samples.scrubbed import prepare
 
 _HELD = 4
 """Of so many commits of a window, one is asked about and never learnt."""
@@ -111,9 +113,9 @@ def make_plan(
     chosen = choose_author(repository, author).author
     newest = settings.job.max_commits
     changes = list(user_commits(repository, chosen, newest=newest))
-    drawn = {c.commit: samples_of(c, name, settings.job.seed) for c in changes}
-    windows = _cut(changes, [len(drawn[c.commit]) for c in changes], settings)
-    learnt = [_learnt(window, drawn, settings) for window in windows]
+    counts = [len(spots_of(change, settings.job.seed)) for change in changes]
+    windows = _cut(changes, counts, settings)
+    learnt = [_learnt(window, name, settings) for window in windows]
     _refuse_short(repository, windows, learnt, settings)
     known = _known_before(repository, changes, windows[0][0])
     chosen_items = _choose(windows, learnt, known, settings)
@@ -152,15 +154,11 @@ def _is_held(position: int) -> bool:
     return position % _HELD == _HELD // 2
 
 
-def _learnt(
-    window: Sequence[CommitChange], drawn: dict[str, list[Sample]], settings: ProofSettings
-) -> list[Sample]:
-    found = [s for n, c in enumerate(window) if not _is_held(n) for s in drawn[c.commit]]
-    found = distinct(found)
-    if len(found) > settings.samples:
-        kept = random.Random(settings.job.seed).sample(range(len(found)), settings.samples)
-        found = [found[index] for index in sorted(kept)]
-    return prepare(found)
+def _learnt(window: Sequence[CommitChange], name: str, settings: ProofSettings) -> list[Sample]:
+    """What production would draw from the commits that are not held back."""
+    train = [change for number, change in enumerate(window) if not _is_held(number)]
+    seed = settings.job.seed
+    return choose(candidates(train, name, seed), Distinct(), settings.samples, seed=seed)
 
 
 def _refuse_short(
@@ -222,7 +220,7 @@ def _new(window: Sequence[CommitChange], known: set[str]) -> Iterator[Item]:
     """Items of the held commits whose line was never seen; `known` grows by the whole window."""
     for position, change in enumerate(window):
         if _is_held(position):
-            yield from (i for i in heldout_items([change], []) if _whole_line(i) not in known)
+            yield from (i for i in heldout_items([change], []) if whole_line(i) not in known)
         known |= _lines(file.text for file in change.files)
 
 
@@ -241,7 +239,7 @@ def _drawn(items: Iterable[Item], count: int, seed: int, taught: set[str]) -> li
 
 
 def _is_near(item: Item, lines: set[str]) -> bool:
-    line = _plain(_whole_line(item))
+    line = _plain(whole_line(item))
     similarity = Levenshtein.normalized_similarity
     found = process.extractOne(line, lines, scorer=similarity, score_cutoff=_NEAR)
     return found is not None
@@ -276,10 +274,6 @@ def _passage(item: Item, file: FileChange, most: int) -> Passage:
 
 def _lines(texts: Iterable[str]) -> set[str]:
     return {line.strip() for text in texts for line in split_lines(text)}
-
-
-def _whole_line(item: Item) -> str:
-    return (item.prefix.rpartition("\n")[2] + item.expected).strip()
 
 
 def _plain(line: str) -> str:

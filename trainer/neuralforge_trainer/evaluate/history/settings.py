@@ -25,7 +25,7 @@ _ASKING = ("copier", "general", "heldout", "metrics", "moments", "shown", "works
 _TRAVELLING = ("course", "exams", "learners", "one_update", "periods", "typist")
 _CODE = (
     "update.py",
-    "collect.py",
+    "collecting/from_git.py",
     "learn/*.py",
     "samples/*.py",
     *(f"evaluate/{name}.py" for name in _ASKING),
