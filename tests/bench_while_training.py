@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -35,6 +36,7 @@ from neuralforge_adapters.home import Home
 from neuralforge_adapters.trainer_files import TrainerState, read_state
 from neuralforge_server.learning.trainer_process import start_trainer
 from neuralforge_server.lsp_client import LspClient
+from neuralforge_trainer.house_style import make_repository
 from typing_players import NeuralForgeEditor, play
 from typing_report import describe_machine, describe_trace
 from typing_trace import Segment, Trace, make_trace, write_tree
@@ -86,7 +88,7 @@ async def measure(trace: Trace, repository: Path) -> dict[str, Any]:
             _side("with", folder, workspace) as one,
             _side("without", folder, workspace) as two,
         ):
-            trainer = _start(one.home, repository, folder)
+            trainer = _start(one.home, folder)
             try:
                 await _until_training(one.home, trainer)
                 trainer.suspend()
@@ -95,7 +97,8 @@ async def measure(trace: Trace, repository: Path) -> dict[str, Any]:
                     for side in (one, two) if number % 2 == 0 else (two, one):
                         await _type(side, segment, trainer if side is one else None)
             finally:
-                trainer.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    trainer.kill()
                 trainer.wait()
         return {
             "machine": describe_machine(1),
@@ -122,11 +125,12 @@ async def _side(name: str, folder: Path, workspace: Path) -> AsyncIterator[Side]
         yield Side(name, home, editor, [], [])
 
 
-def _start(home: Home, repository: Path, folder: Path) -> psutil.Popen:
-    """A training that does not end by itself."""
+def _start(home: Home, folder: Path) -> psutil.Popen:
+    """A training, of whatever, that does not end by itself."""
+    make_repository(folder / "learnt", commits=40)
     job = folder / "job.json"
-    settings = {"epochs": 10_000, "quiet_seconds": QUIET_SECONDS, "least_items": 1}
-    content = {"repository": str(repository), "settings": settings}
+    settings = {"epochs": 1000, "quiet_seconds": QUIET_SECONDS, "max_samples": 200}
+    content = {"repository": str(folder / "learnt"), "settings": settings}
     job.write_text(json.dumps(content), "utf-8")
     return start_trainer(home, [str(job)])
 

@@ -70,9 +70,9 @@ async def learnt(editor: LspClient, seen: set[str]) -> list[dict[str, Any]]:
         title = params["value"].get("title", "")
         return title.startswith("Learning from") and params["token"] not in seen
 
-    token = (await editor.wait_for("$/progress", is_next, seconds=240))["token"]
+    token = (await editor.wait_for("$/progress", is_next, seconds=400))["token"]
     seen.add(token)
-    await editor.wait_for("$/progress", lambda p: is_end(p, token), seconds=240)
+    await editor.wait_for("$/progress", lambda p: is_end(p, token), seconds=400)
     shown = [n["params"] for n in editor.notifications if n["method"] == "$/progress"]
     return [params["value"] for params in shown if params["token"] == token]
 
@@ -81,7 +81,7 @@ def is_end(params: dict[str, Any], token: str) -> bool:
     return bool(params["token"] == token and params["value"]["kind"] == "end")
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 async def test_type_commit_wait_see_the_progress_get_the_new_version_roll_it_back(
     home: Home, house_repository: Path, small_base: Path, tmp_path: Path
 ) -> None:
