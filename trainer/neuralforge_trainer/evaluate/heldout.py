@@ -56,16 +56,16 @@ def heldout_items(
 ) -> list[Item]:
     """Items for the new lines of the `heldout` commits, oldest first; `limit` of them at random."""
     seen = {line for change in train for file in change.files for line in _stripped(file.text)}
-    items = [
-        _item(change, file, line, seed)
+    places = [
+        (change, file, line)
         for change in sorted(heldout, key=lambda change: change.time)
         for file in change.files
         for line in _new_lines(file, seen)
     ]
-    if limit is None or len(items) <= limit:
-        return items
-    chosen = random.Random(seed).sample(range(len(items)), limit)
-    return [items[index] for index in sorted(chosen)]
+    if limit is not None and len(places) > limit:  # an item holds its whole file: draw first
+        chosen = random.Random(seed).sample(range(len(places)), limit)
+        places = [places[index] for index in sorted(chosen)]
+    return [_item(change, file, line, seed) for change, file, line in places]
 
 
 def _stripped(text: str) -> Iterable[str]:
