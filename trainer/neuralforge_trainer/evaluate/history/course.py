@@ -131,7 +131,7 @@ class Course:
         asked = [item for _, number in wanted for item in self.plan.periods[number].keepsakes]
         if not wanted:
             return
-        (marks,) = self._plain(asked, [(learner, updates)]) if asked else ([],)
+        (marks,) = self._plain(asked, [(learner, updates)], scored=False) if asked else ([],)
         for cell, number in wanted:
             count = len(self.plan.periods[number].keepsakes)
             self.kept.put(cell, marks[:count])
@@ -143,13 +143,15 @@ class Course:
         wanted = [(cell, name) for cell, name in cells if cell not in self.kept]
         items = general_items(settings.general, settings.seed)
         if wanted and items:
-            found = self._plain(items, [(name, last) for _, name in wanted])
+            found = self._plain(items, [(name, last) for _, name in wanted], scored=True)
             for (cell, _), marks in zip(wanted, found, strict=True):
                 self.kept.put(cell, marks)
 
-    def _plain(self, items: Sequence[Item], who: Sequence[tuple[str, int]]) -> list[list[Mark]]:
+    def _plain(
+        self, items: Sequence[Item], who: Sequence[tuple[str, int]], *, scored: bool
+    ) -> list[list[Mark]]:
         stacks = [self._stack(name, updates) or ResolvedStack() for name, updates in who]
-        return plain_exam(self.base, self.settings.threads, items, stacks)
+        return plain_exam(self.base, self.settings.threads, items, stacks, scored=scored)
 
     def _cost(self, learner: str, updates: int) -> None:
         """Learn even where nothing is asked, so that the cost is known."""

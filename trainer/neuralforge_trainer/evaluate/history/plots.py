@@ -54,7 +54,7 @@ def _by_window(axes: Any, report: Report) -> None:
         axes.plot(
             list(row.windows),
             values,
-            label=row.system + (" + aid" if row.aided else ""),
+            label=row.system + (" + retrieval + memory" if row.aided else ""),
             color=_COLOURS[row.system],
             linestyle="--" if row.aided else "-",
             marker="o" if len(values) > 1 else "D",
@@ -78,7 +78,7 @@ def _by_repository(axes: Any, report: Report) -> None:
             alpha=_LIGHT if aided else _FULL,
         )
     names = [one.name.rpartition("/")[2] for one in report.figures]
-    axes.set_xticks(range(len(names)), names, rotation=20)
+    axes.set_xticks(range(len(names)), names, rotation=25, ha="right")
     axes.set_ylabel("EM %")
     _legend(axes)
 
@@ -140,7 +140,7 @@ def _spent(axes: Any, report: Report) -> None:
 
 def _names(axes: Any, shown: list[Figures]) -> None:
     names = [one.name.rpartition("/")[2] for one in shown]
-    axes.set_xticks(range(len(names)), names, rotation=20)
+    axes.set_xticks(range(len(names)), names, rotation=25, ha="right")
 
 
 def _legend(axes: Any) -> None:

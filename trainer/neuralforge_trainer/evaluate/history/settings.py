@@ -39,7 +39,7 @@ class ProofSettings:
 
     updates: int = 10
     """Windows that are learnt, one after the other; one more is only asked about."""
-    samples: int = 300
+    samples: int = 200
     """New samples in an update, drawn as in production where a window has more."""
     items: int = 24
     """Lines asked about in each window."""
