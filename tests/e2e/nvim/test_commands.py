@@ -163,6 +163,24 @@ def test_the_statusline_shows_base_stack_learning_latency(desk: Desk) -> None:
     desk.nvim.wait("no pause", lambda: "learning paused" not in desk.nvim.screen.text())
 
 
+def test_the_report_is_written_and_opened(desk: Desk) -> None:
+    desk.open()
+    desk.nvim.lua("vim.ui.open = function(uri) vim.g.opened = uri end")
+    desk.nvim.type(":NeuralForge report<CR>")
+    desk.nvim.wait_lua("it is opened", "vim.g.opened ~= nil")
+    page = Path(desk.said("the report is").partition("is ")[2])
+    assert page.as_uri() == desk.nvim.lua("return vim.g.opened")
+    assert "<html" in page.read_text(encoding="utf-8")
+
+
+def test_the_personal_adapter_is_exported(desk: Desk, tmp_path: Path) -> None:
+    publish(desk.home, "personal")
+    desk.open()
+    desk.nvim.type(f":NeuralForge export {tmp_path}/mine.zip<CR>")
+    desk.said("exported to")
+    assert (tmp_path / "mine.zip").stat().st_size > 0
+
+
 def test_an_unknown_subcommand_is_named(desk: Desk) -> None:
     desk.nvim.type(":NeuralForge frobnicate<CR>")
     assert "frobnicate" in desk.said("there is no subcommand")

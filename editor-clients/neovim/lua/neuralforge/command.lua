@@ -171,6 +171,14 @@ M.subcommands = {
       require('neuralforge.details').open()
     end,
   },
+  report = {
+    run = function()
+      client.execute('report.write', {}, function(result)
+        client.say('the report is ' .. result.path)
+        vim.ui.open(result.uri)
+      end)
+    end,
+  },
   log = {
     run = function(arguments)
       picker.log(arguments[1] and table.concat(arguments, ' '))
