@@ -12,6 +12,7 @@ _ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "PYTORCH_ENABLE_MPS_FALLBACK": "1",  # what Apple's GPU lacks is computed on the CPU
     "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads took three times the CPU on a busy machine
     "TOKENIZERS_PARALLELISM": "false",
     "TQDM_DISABLE": "1",
