@@ -203,7 +203,7 @@ def figures(name: str, answers: Answers) -> Figures:
 
 def em(marks: Sequence[Mark]) -> float:
     """The share of exact matches."""
-    return mean(mark.exact for mark in marks)
+    return mean(float(mark.exact) for mark in marks)
 
 
 def _system_row(answers: Answers, system: System) -> SystemRow:
