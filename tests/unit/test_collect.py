@@ -125,7 +125,8 @@ def test_no_item_asks_for_what_is_learnt_or_near_to_it() -> None:
     learnt = [sample(1), sample(2)]
     seen = Distinct()
     choose(candidates_of(learnt), seen)
-    moved = replace(sample(1), prefix=f"x = 1\n\n\n{sample(1).prefix}")
+    renamed = sample(1).middle.replace("(1)", "(2)")  # numbers tell no two apart
+    moved = replace(sample(1), prefix=f"x = 1\n\n\n{sample(1).prefix}", middle=renamed)
     middle_of_line = replace(sample(4), suffix=" + 1\n")
     several = replace(sample(5), middle="a = 1\nb = 22")
     shown = replace(sample(6), prefix="elsewhere = 3\n    size = ", middle=sample(2).middle)
@@ -165,15 +166,17 @@ def test_the_options_of_a_job_choose_from_history(history: GitMaker, home: Home)
 def test_what_is_held_out_is_newer_than_what_is_learnt_and_near_to_none_of_it(
     history: GitMaker, home: Home
 ) -> None:
-    for number in (11, 12):  # the same lines again, elsewhere and renamed
-        copied = (history.root / "src/fleet_0.py").read_text().replace("outfit", f"kit_{number}")
-        history.commit({f"src/copy_{number}.py": copied})
+    again = (history.root / "src/fleet_0.py").read_text().replace("=1)", "=2)")
+    for number in range(3):  # no line of it was seen before, and all are near to one that was
+        history.commit({f"src/copy_{number}.py": again.replace("=2)", f"={number + 2})")})
+    commit_lines(history, 11, "src/fleet_1.py")
     commit_lines(history, 12, "src/fleet_1.py")
     material = collect(home, Job(repository=history.root, settings=FEW))
     assert max(s.time for s in material.samples) < min(i.time for i in material.heldout)
     seen = Distinct()
     for learnt in material.samples:
         seen.admits(learnt)
+    assert len(material.heldout) >= 2
     for item in material.heldout:
         assert not seen.repeats(Passage(item.prefix, item.expected, item.suffix, item.language))
 

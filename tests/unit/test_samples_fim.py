@@ -116,6 +116,15 @@ def test_a_node_is_whole_and_may_be_a_block_of_many_lines(monkeypatch: pytest.Mo
         assert sample.middle in {CODE[slice(*span)].rstrip() for span in spans}
 
 
+def test_a_node_never_goes_on_into_what_was_there_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(middles, "SHARES", {"node": 1.0})
+    for seed in range(40):  # of the method only its head was added
+        (sample,) = samples_of(change_of(CODE, (1, 1)), "repo", seed)
+        assert "\n" not in sample.middle
+    whole = [samples_of(change_of(CODE, (1, 7)), "repo", seed)[0] for seed in range(40)]
+    assert any(sample.middle.count("\n") == 6 for sample in whole)
+
+
 def test_a_language_without_a_grammar_has_no_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(middles, "SHARES", {"node": 1.0})
     change = CommitChange("c0ffee", 7.0, (FileChange("a.zig", "zig", CODE, ((0, 40),)),))
