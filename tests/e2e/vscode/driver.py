@@ -144,6 +144,9 @@ class CodeServer:
             if ready:
                 window.get_ready(self.root / "scratch.py")
             yield window
+        except BaseException:
+            window.screenshot(f"failed-{folder.name}")
+            raise
         finally:
             Window.all.remove(window)
             context.close()

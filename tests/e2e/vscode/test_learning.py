@@ -44,7 +44,9 @@ def test_a_swapped_adapter_suggests_something_else(desk: Desk, window: Window) -
     assert rows[0].text not in (before, "w" + before)
     assert "babbler@v0001" in rows[0].stack_json
     window.run("NeuralForge: Unload an Adapter…")
+    expect(window.choices()).to_contain_text("babbler@v0001")
     window.press("Enter")
+    expect(window.choices()).to_have_count(0)
     window.show(desk.write(READERS, "again.py"))
     assert window.type_until_ghost("wi") == before
 
