@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 from pathlib import Path
 
@@ -69,3 +70,22 @@ class GitMaker:
         self.git("add", "--all")
         self.git("commit", "--quiet", "--allow-empty", "--message", message, author=author)
         return self.git("rev-parse", "HEAD")
+
+
+_WORDS = (
+    *("anchor", "buoy", "cabin", "deck", "engine", "funnel", "galley", "hatch", "island"),
+    *("jetty", "keel", "ladder", "mast", "north", "oar", "port", "quay", "rudder", "sail"),
+    *("tide", "vessel", "wheel", "yard", "zenith", "harbour", "current", "compass"),
+)
+
+
+def varied_history(root: Path, commits: int = 12, noun: str = "ship") -> GitMaker:
+    """A repository of lines that have words in common, but are not near-duplicates."""
+    made, source = GitMaker(root), random.Random(noun)
+    for number in range(commits):
+        lines = [
+            f"{noun}_{a}.{b}({c}, {d}={noun}_{e})\n"
+            for a, b, c, d, e in (source.sample(_WORDS, 5) for _ in range(8))
+        ]
+        made.commit({f"{noun}_{number}.py": "".join(lines)})
+    return made

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gguf_maker import make_base
-from git_maker import GitMaker, isolate
+from git_maker import isolate, varied_history
 from neuralforge_adapters.base import Base, embedded_base, open_base
 from neuralforge_adapters.base_choice import BaseChoice
 from neuralforge_adapters.home import Home
@@ -44,12 +44,7 @@ def served(home: Home, base: Base) -> list[str]:
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     isolate(monkeypatch, tmp_path)
-    made = GitMaker(tmp_path / "repository")
-    for number in range(12):
-        names = [f"ship_{number}_{part}" for part in ("hull", "mast", "keel", "deck", "helm")]
-        lines = "".join(f"{name} = outfit('{name}', year={1900 + number})\n" for name in names)
-        made.commit({f"fleet_{number}.py": lines})
-    return made.root
+    return varied_history(tmp_path / "repository").root
 
 
 @pytest.fixture

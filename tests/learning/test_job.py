@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from git_maker import GitMaker, isolate
+from git_maker import GitMaker, isolate, varied_history
 from neuralforge_adapters.base import Base
 from neuralforge_adapters.convert import check_adapter
 from neuralforge_adapters.home import Home
@@ -109,19 +109,10 @@ def _lenient(**changes: int) -> JobSettings:
     return JobSettings(fisher_samples=8, **(values | changes))  # type: ignore[arg-type]
 
 
-def _small_repository(root: Path) -> GitMaker:
-    made = GitMaker(root)
-    for number in range(12):
-        names = [f"ship_{number}_{part}" for part in ("hull", "mast", "keel", "deck", "helm")]
-        lines = "".join(f"{name} = outfit('{name}', year={1900 + number})\n" for name in names)
-        made.commit({f"fleet_{number}.py": lines})
-    return made
-
-
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     isolate(monkeypatch, tmp_path)
-    _small_repository(tmp_path / "repository")
+    varied_history(tmp_path / "repository")
     return tmp_path / "repository"
 
 
@@ -300,7 +291,7 @@ def test_secrets_are_neither_learnt_nor_kept(
     tmp_path: Path, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     isolate(monkeypatch, tmp_path)
-    made = _small_repository(tmp_path / "repository")
+    made = varied_history(tmp_path / "repository")
     token = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
     made.commit({"cloud.py": f"name = 'x'\ntoken = '{token}'\nother = connect(name, 'y')\n"})
     for number in range(5):

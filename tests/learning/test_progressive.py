@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 import torch
 
 from gguf_maker import make_base
-from git_maker import GitMaker, isolate
+from git_maker import isolate, varied_history
 from lora_maker import random_lora
 from neuralforge_adapters.base import Base, file_digest
 from neuralforge_adapters.convert import peft_to_gguf
@@ -30,25 +29,6 @@ SETTINGS = JobSettings(
 )  # fmt: skip
 
 
-WORDS = (
-    *("anchor", "buoy", "cabin", "deck", "engine", "funnel", "galley", "hatch", "island"),
-    *("jetty", "keel", "ladder", "mast", "north", "oar", "port", "quay", "rudder", "sail"),
-    *("tide", "vessel", "wheel", "yard", "zenith", "harbour", "current", "compass"),
-)
-
-
-def _repository(root: Path, noun: str) -> Path:
-    """A history of lines that have words in common, but are not near-duplicates."""
-    made, source = GitMaker(root), random.Random(noun)
-    for number in range(8):
-        lines = [
-            f"{noun}_{a}.{b}({c}, {d}={noun}_{e})\n"
-            for a, b, c, d, e in (source.sample(WORDS, 5) for _ in range(8))
-        ]
-        made.commit({f"{noun}_{number}.py": "".join(lines)})
-    return root
-
-
 def _learn(home: Home, repository: Path) -> Outcome:
     outcome = run_job(home, Job(repository=repository, foreground=True, settings=SETTINGS))
     assert outcome.result == "published", outcome.message
@@ -63,10 +43,10 @@ def test_a_second_repository_leaves_the_firsts_adapter_alone_and_the_stack_serve
     home: Home, base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     isolate(monkeypatch, tmp_path)
-    first = _learn(home, _repository(tmp_path / "fleet", "ship"))
+    first = _learn(home, varied_history(tmp_path / "fleet", 8, "ship").root)
     assert first.version == "personal-fleet@v0001"
     before = _bytes(home.adapters / "personal-fleet")
-    second = _learn(home, _repository(tmp_path / "rail yard", "train"))
+    second = _learn(home, varied_history(tmp_path / "rail yard", 8, "train").root)
     assert second.version == "personal-rail-yard@v0001"
     assert _bytes(home.adapters / "personal-fleet") == before
     assert [entry.adapter for entry in StackFile(home).read()] == [
