@@ -22,12 +22,14 @@ from neuralforge_adapters.store import PERSONAL, AdapterStore
 from neuralforge_server.session.log import SessionLog
 from neuralforge_server.session.rows import DEADLINES_S, SettledEdit, Suggestion, new_id
 from neuralforge_trainer.collect import collect
+from neuralforge_trainer.datasets.sources import of_adapter
 from neuralforge_trainer.errors import NothingToLearnError
 from neuralforge_trainer.job import run_job
 from neuralforge_trainer.learn.replay import ReplayBuffer
 from neuralforge_trainer.samples.git import choose_author, user_commits
 from neuralforge_trainer.samples.repository import open_repository
 from neuralforge_trainer.samples.sample import Sample
+from neuralforge_trainer.samples.selection import Selection
 from neuralforge_trainer.settings import Job, JobSettings
 
 pytestmark = pytest.mark.slow
@@ -132,6 +134,9 @@ def test_a_session_becomes_a_published_version_and_is_learnt_once(
     for kind in ("accepted", "rejected", "edit"):
         texts = {event.text for event in everything if event.kind == kind}
         assert texts & {sample.middle for sample in learnt}, kind
+    window = [found.make() for found in of_adapter(home, PERSONAL, Selection(), 0)]
+    assert {s.middle for s in window} >= {s.middle for s in learnt}
+    assert max(s.time for s in window) <= data["to"]
     with pytest.raises(NothingToLearnError, match="new events in the session log"):
         collect(home, replace(job, settings=replace(SMALL, least_samples=len(left))))
     assert len(collect(home, replace(job, everything=True)).samples) == len(learnt)
