@@ -130,6 +130,7 @@ class Neovim:
     def close(self) -> None:
         """Leave Neovim without saving, and its server with it."""
         if self.process.poll() is None:
+            self._send([2, "nvim_input", ["<Esc><CR>"]])  # out of a prompt, where there is one
             self._send([2, "nvim_command", ["qall!"]])
             self.process.wait(_SECONDS)
         assert self.process.stdin is not None

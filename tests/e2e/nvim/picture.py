@@ -20,7 +20,7 @@ def svg(screen: Screen, rows: int | None = None) -> str:
     body = "\n".join(_line(screen, row, cells) for row, cells in enumerate(lines))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}" '
-        f'font-family="{_FONT}" font-size="{_SIZE}" xml:space="preserve">\n'
+        f'font-family="{_FONT}" font-size="{_SIZE}">\n'
         f'<rect width="100%" height="100%" rx="8" fill="{_color(screen.colors[1])}"/>\n'
         f"{body}\n{_cursor(screen)}\n</svg>\n"
     )
@@ -52,9 +52,14 @@ def _run(screen: Screen, row: int, column: int, text: str, look: dict[str, Any])
         weight = ' font-weight="bold"' if look.get("bold") else ""
         parts.append(
             f'<text x="{x:g}" y="{y + _SIZE:g}" textLength="{width:g}" '
-            f'fill="{_color(foreground)}"{style}{weight}>{escape(text)}</text>'
+            f'fill="{_color(foreground)}"{style}{weight}>{_kept(text)}</text>'
         )
     return "".join(parts)
+
+
+def _kept(text: str) -> str:
+    """With spaces that no viewer folds."""
+    return escape(text).replace(" ", "\u00a0")
 
 
 def _cursor(screen: Screen) -> str:

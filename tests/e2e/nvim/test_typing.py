@@ -35,7 +35,7 @@ def test_a_picture_of_the_screen_is_kept(desk: Desk) -> None:
     picture = svg(desk.nvim.screen)
     ARTIFACTS.mkdir(exist_ok=True)
     (ARTIFACTS / "nvim-ghost-text.svg").write_text(picture, encoding="utf-8")
-    assert f'fill="#{GHOST:06x}"' in picture and "th open(path" in picture
+    assert f'fill="#{GHOST:06x}"' in picture and "th\u00a0open(path" in picture
 
 
 def test_tab_writes_the_suggestion_and_the_log_knows(desk: Desk) -> None:
@@ -79,9 +79,10 @@ def test_dismissed_text_is_gone_until_something_is_typed(desk: Desk) -> None:
 
 def test_candidates_are_asked_for_and_looked_through(desk: Desk) -> None:
     desk.open()
-    first = desk.type_until_ghost()
+    desk.type_until_ghost()
     desk.nvim.type("<M-\\>")
     desk.nvim.wait("several", lambda: "(1/" in desk.nvim.screen.text())
+    first = desk.nvim.ghost()
     desk.nvim.type("<M-]>")
     other = desk.nvim.wait(
         "the second", lambda: "(2/" in desk.nvim.screen.text() and desk.nvim.ghost()
