@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
@@ -69,6 +70,15 @@ class Desk:
         with SessionLog.open_to_read(self.home.session_log) as log:
             rows = log.show(1000)
         return [row for row in reversed(rows) if row.path == str(self.file(name))]
+
+    def processes(self, words: str) -> list[psutil.Process]:
+        """Those that VS Code has started whose command line holds `words`."""
+        found = []
+        for child in psutil.Process(self.code.pid).children(recursive=True):
+            with suppress(psutil.Error):  # it has ended by now
+                if words in " ".join(child.cmdline()):
+                    found.append(child)
+        return found
 
     def wait_logged(
         self, accept: Callable[[list[LoggedSuggestion]], Any], name: str = "source.py"

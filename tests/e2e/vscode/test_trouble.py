@@ -5,24 +5,17 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import psutil
 from playwright.sync_api import expect
 
 from e2e.vscode.conftest import READERS, SETTINGS, Desk, Start
 from e2e.vscode.driver import READY, Window
 
 
-def processes(desk: Desk, words: str) -> list[psutil.Process]:
-    """Those below code-server whose command line holds `words`."""
-    code = psutil.Process(desk.code.pid)
-    return [p for p in code.children(recursive=True) if words in " ".join(p.cmdline())]
-
-
 def test_a_killed_server_is_said_once_and_completion_returns(desk: Desk, window: Window) -> None:
     window.show(desk.write(READERS))
     window.type_until_ghost("wi")
     window.press("Escape")
-    for server in processes(desk, "neuralforge serve"):
+    for server in desk.processes("neuralforge serve"):
         server.kill()
     window.type("t")
     expect(window.notice("ended unexpectedly and was started again")).to_have_count(1)
@@ -37,7 +30,7 @@ def test_a_killed_engine_is_said_once_and_completion_returns(desk: Desk, window:
     window.show(desk.write(READERS))
     window.type_until_ghost("wi")
     window.press("Escape")
-    for engine in processes(desk, "neuralforge_server.engine"):
+    for engine in desk.processes("neuralforge_server.engine"):
         engine.kill()
     window.type("t")
     expect(window.notice(re.compile("engine", re.I))).to_have_count(1)
@@ -49,7 +42,7 @@ def test_a_killed_engine_is_said_once_and_completion_returns(desk: Desk, window:
 def test_two_windows_have_a_server_each_and_one_log(desk: Desk, window: Window) -> None:
     window.show(desk.write(READERS, "one.py"))
     with desk.window() as other:
-        assert len(processes(desk, "neuralforge serve")) == 2
+        assert len(desk.processes("neuralforge serve")) == 2
         other.show(desk.write(READERS, "two.py"))
         other.type_until_ghost("wi")
         window.type_until_ghost("wi")
@@ -76,7 +69,7 @@ def test_nothing_starts_in_a_workspace_that_is_not_trusted(start: Start) -> None
     )
     with desk.window(ready=False) as window:
         expect(window.status()).to_contain_text("workspace not trusted")
-        assert processes(desk, "neuralforge serve") == []
+        assert desk.processes("neuralforge serve") == []
         window.status().click()
         expect(window.choices().filter(has_text="Manage trust")).to_be_visible()
         window.screenshot("untrusted")

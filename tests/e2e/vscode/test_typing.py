@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+
 import pytest
 from playwright.sync_api import expect
 
@@ -105,3 +108,12 @@ def test_emoji_and_crlf(desk: Desk, window: Window) -> None:
     assert saved.startswith(text + "wi" + shown)
     assert saved.count("\r\n") == saved.count("\n")
     desk.wait_logged(lambda rows: rows[0].outcome == "accepted")
+
+
+def test_activation_waits_for_no_server(window: Window) -> None:
+    window.run("Developer: Show Running Extensions")
+    rows = window.page.locator(".runtime-extensions-editor .monaco-list-row")
+    told = rows.filter(has_text="NeuralForge").locator(".activation-time")
+    expect(told).to_have_text(re.compile(r"Activation: \d+ms"))
+    milliseconds = int("".join(filter(str.isdigit, told.inner_text())))
+    assert milliseconds <= 50 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
