@@ -83,4 +83,6 @@ def test_a_new_version_serves_without_a_restart_and_the_report_opens(
     assert desk.processes("neuralforge serve") == servers
     window.run("NeuralForge: Open the Report")
     expect(window.page.locator(".tab.active")).to_contain_text("NeuralForge Report")
+    shown = window.page.frame_locator("iframe.webview.ready").frame_locator("#active-frame")
+    expect(shown.locator("h1").first).to_be_visible()
     window.screenshot("report")
