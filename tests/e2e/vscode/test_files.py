@@ -1,4 +1,4 @@
-"""VS Code: files that are not saved, renamed, deleted or very large."""
+"""VS Code: files that are renamed, deleted or very large."""
 
 from __future__ import annotations
 
@@ -6,13 +6,6 @@ from playwright.sync_api import expect
 
 from e2e.vscode.conftest import READERS, Desk
 from e2e.vscode.driver import Window
-
-
-def test_a_file_that_was_never_saved_is_completed(desk: Desk, window: Window) -> None:
-    window.press("Control+Alt+n")  # as VS Code has it in a browser
-    expect(window.editor("Untitled-1").locator(".view-line").first).to_be_visible()
-    window.page.keyboard.insert_text("red = 1\ngreen = 2\nred = 1\ngreen = 2\nred = 1\n")
-    assert window.type_until_ghost("gre", end=False).strip()
 
 
 def test_a_renamed_file_goes_on_under_its_new_name(desk: Desk, window: Window) -> None:
