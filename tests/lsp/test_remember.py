@@ -130,6 +130,24 @@ async def test_a_dismissal_is_inferred_and_what_was_typed_instead_is_kept(
     assert any("_own = 1" in event.text for event in events)
 
 
+async def test_files_of_the_same_text_have_rows_of_their_own(
+    editor: LspClient, editor_home: Home, tmp_path: Path
+) -> None:
+    items = []
+    for file in (tmp_path / "one.py", tmp_path / "two.py", tmp_path / "one.py"):
+        uri, item = await suggest(editor, file)
+        items += [item, *await editor.complete(uri, END)]  # the second one is remembered
+        if file.name == "one.py":
+            editor.close(uri)  # the third time it is a document of its own
+    await settle(editor)
+    rows = [row_of(editor_home, item) for item in items]
+    assert len({item["insertText"] for item in items}) == 1
+    assert [row and row.path and Path(row.path).name for row in rows] == [
+        *("one.py", "one.py", "two.py", "two.py", "one.py", "one.py")
+    ]
+    assert len({row.id for row in rows if row}) == 3
+
+
 @pytest.mark.parametrize("name", [".env", "id_rsa", "server.key"])
 async def test_files_of_secrets_are_completed_but_leave_no_trace(
     editor: LspClient, editor_home: Home, tmp_path: Path, name: str
