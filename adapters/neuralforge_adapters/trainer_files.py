@@ -63,6 +63,8 @@ class TrainerState:
     """Seconds since `started`."""
     error: str = ""
     """The name of the error that a failed job ended with; empty where its process was killed."""
+    profile: str = ""
+    """Whose training it is."""
 
 
 @dataclass(frozen=True)

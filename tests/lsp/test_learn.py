@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,8 @@ def training(home: Home) -> Iterator[Callable[..., None]]:
     started = time.time()
 
     def write(state: Any, percent: int, message: str = "") -> None:
-        write_state(
-            home,
-            TrainerState(os.getpid(), started, "project", state, percent=percent, message=message),
-        )
+        state = TrainerState(os.getpid(), started, "project", state, profile=home.profile)
+        write_state(home, replace(state, percent=percent, message=message))
 
     yield write
 
@@ -161,6 +160,23 @@ async def test_a_failed_training_is_told(
     training("failed", 10, "the disk is full")
     message = await editor.wait_for("window/showMessage")
     assert "the disk is full" in message["message"]
+
+
+async def test_trainings_that_have_ended_are_listed_newest_first(
+    start: Starter, home: Home, repository: GitMaker, training: Callable[..., None]
+) -> None:
+    training("refused", 100, "worse on general code")
+    editor = await start(settings=NEVER)
+    await editor.execute("neuralforge.train.now", {"repository": str(repository.root)})
+    shown = [{"runs": []}]
+    while len(shown[-1]["runs"]) < 2:
+        shown.append(await editor.execute("neuralforge.train.runs"))
+    first, second = shown[-1]["runs"]
+    assert (first["source"], first["result"]) == (str(repository.root), "nothing")
+    assert (second["result"], second["reason"]) == ("refused", "worse on general code")
+    assert (await editor.execute("neuralforge.train.runs", 1))["runs"] == [first]
+    with pytest.raises(ServerError, match="whole number"):
+        await editor.execute("neuralforge.train.runs", 0)
 
 
 async def test_a_second_training_is_refused_before_the_first_has_said_that_it_runs(

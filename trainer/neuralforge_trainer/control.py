@@ -21,6 +21,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from neuralforge_adapters.allowance import NO_LIMITS, Limits, on_battery, over
+from neuralforge_adapters.errors import HomeError
 from neuralforge_adapters.home import Home, private_dir
 from neuralforge_adapters.trainer_files import (
     State,
@@ -31,6 +32,7 @@ from neuralforge_adapters.trainer_files import (
     seconds_since_typing,
     write_state,
 )
+from neuralforge_adapters.trainer_runs import note_end
 from neuralforge_trainer.errors import TrainerBusyError, TrainingStoppedError
 from neuralforge_trainer.meter import Meter
 
@@ -93,7 +95,8 @@ class Reporter:
         self._home = home
         self._listener = listener
         self._written = 0.0
-        self.state = TrainerState(os.getpid(), time.time(), job, "collecting")
+        self.state = TrainerState(os.getpid(), time.time(), job, "collecting", profile=home.profile)
+        self._note(read_state(home))  # one that was killed could not say so
 
     def enter(
         self,
@@ -129,8 +132,13 @@ class Reporter:
     def _show(self, state: TrainerState) -> None:
         self.state = replace(state, seconds=round(time.time() - state.started, 1))
         self._written = time.monotonic()
+        self._note(self.state)
         write_state(self._home, self.state)
         self._listener(self.state)
+
+    def _note(self, state: TrainerState | None) -> None:
+        with contextlib.suppress(HomeError):  # a history that misses an end is no failed training
+            note_end(self._home, state)
 
 
 class Pace:

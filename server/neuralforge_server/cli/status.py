@@ -16,9 +16,13 @@ from neuralforge_adapters.home import Home
 from neuralforge_adapters.stack import StackFile, resolve
 from neuralforge_adapters.store import AdapterStore
 from neuralforge_adapters.trainer_files import Waiting, read_control, read_state, read_waiting
+from neuralforge_adapters.trainer_runs import FinishedRun, finished_runs
 from neuralforge_server.cli.common import base_option, json_option, print_json, profile_option
 from neuralforge_server.errors import SessionLogError
 from neuralforge_server.session.log import SessionLog
+
+_RUNS = 5
+"""Trainings that have ended, of which the results are shown."""
 
 
 @click.command(name="status", epilog="Example: neuralforge status --json")
@@ -45,6 +49,7 @@ def read_status(home: Home, base: Path | None) -> dict[str, Any]:
         "stack": _stack(home, chosen.digest),
         "log": _log(home),
         "trainer": read_state(home),
+        "runs": finished_runs(home, _RUNS),
         "waiting": read_waiting(home),
         "spent": read_spent(home).on(datetime.now()),
         "order": read_control(home).command,
@@ -90,9 +95,16 @@ def _lines(status: dict[str, Any]) -> list[tuple[str, str]]:
         ("stack", stack.get("error") or adapters or "the base alone"),
         ("log", log.get("error") or _figures(log)),
         ("trainer", doing),
+        ("runs", _runs(status["runs"])),
         ("waiting", _waiting(status["waiting"])),
         ("today", today),
     ]
+
+
+def _runs(runs: list[FinishedRun]) -> str:
+    if not runs:
+        return "none has ended yet"
+    return f"{', '.join(run.result for run in runs)} (newest first; see `neuralforge train --runs`)"
 
 
 def _waiting(waiting: Waiting | None) -> str:

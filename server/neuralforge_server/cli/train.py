@@ -5,6 +5,7 @@ The work is the trainer's, in a process of its own; it shows its own progress.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -13,10 +14,12 @@ import click
 
 from neuralforge_adapters.home import HOME_VARIABLE, PROFILE_VARIABLE, Home
 from neuralforge_adapters.trainer_files import Command, read_state, request
+from neuralforge_adapters.trainer_runs import FinishedRun, finished_runs
 from neuralforge_server.cli.common import (
     base_option,
     json_option,
     print_json,
+    print_table,
     profile_option,
     run_trainer,
 )
@@ -51,10 +54,11 @@ Order = Literal["pause", "resume", "cancel", "skip"]
 @click.option("--resume", "order", flag_value="resume", help="Let it go on.")
 @click.option("--cancel", "order", flag_value="cancel", help="End the run; nothing is published.")
 @click.option("--skip", "order", flag_value="skip", help="End it, and never train on its samples.")
+@click.option("--runs", is_flag=True, help="Show the trainings that have ended.")
 @base_option
 @profile_option
 @json_option
-def command(order: Order | None, home: Home, as_json: bool, **options: Any) -> None:
+def command(order: Order | None, runs: bool, home: Home, as_json: bool, **options: Any) -> None:
     """Learn from a repository's history, from your sessions or from datasets.
 
     A candidate that passes the gate becomes the current version of the personal adapter, and
@@ -63,6 +67,9 @@ def command(order: Order | None, home: Home, as_json: bool, **options: Any) -> N
     """
     if order is not None:
         _give(home, order, as_json)
+        return
+    if runs:
+        _show_runs(home, as_json)
         return
     if sum(bool(options[name]) for name in ("from_git", "session", "dataset")) != 1:
         raise click.UsageError(
@@ -95,3 +102,20 @@ def _give(home: Home, order: Order, as_json: bool) -> None:
     else:
         doing = "no trainer has run yet" if state is None else f"the trainer is {state.state}"
         click.echo(f"Told: {given}; {doing}.")
+
+
+def _show_runs(home: Home, as_json: bool) -> None:
+    runs = finished_runs(home)
+    if as_json:
+        print_json(runs)
+    elif not runs:
+        click.echo("No training has ended yet. `neuralforge train --from-git .` is a first one.")
+    else:
+        columns = ["began", "took", "result", "version", "source", "reason"]
+        print_table("Trainings", columns, [_row(run) for run in runs])
+
+
+def _row(run: FinishedRun) -> list[object]:
+    began = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started))
+    took = f"{run.seconds / 60:.1f} min"
+    return [began, took, run.result, run.version, run.source, run.reason]

@@ -56,6 +56,7 @@ COMMANDS: dict[str, Handler] = {
     ),
     "neuralforge.train.cancel": learning.order("cancel", "end the training; its samples stay new."),
     "neuralforge.train.state": learning.state,
+    "neuralforge.train.runs": learning.runs,
     "neuralforge.status": status.status,
     "neuralforge.report.write": report.write,
     "neuralforge.log.show": log.show,

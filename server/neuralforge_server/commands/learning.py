@@ -8,8 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuralforge_adapters.trainer_files import Command, is_running, read_state, request
+from neuralforge_adapters.trainer_runs import MOST, finished_runs
 from neuralforge_server.app import App
-from neuralforge_server.commands.arguments import flag, folder_of, options, repository_of, text
+from neuralforge_server.commands.arguments import (
+    flag,
+    folder_of,
+    number,
+    options,
+    repository_of,
+    text,
+)
 from neuralforge_server.commands.shared import Handler, writer_of
 from neuralforge_server.documents import uri_path
 from neuralforge_server.errors import CommandError
@@ -84,3 +92,14 @@ async def state(app: App, _: list[Any]) -> Any:
     trainer = await asyncio.to_thread(read_state, app.host.home)
     shown = None if trainer is None else asdict(trainer)
     return {"trainer": shown, **await app.learner.describe()}
+
+
+async def runs(app: App, arguments: list[Any]) -> Any:
+    """`[limit?]` → `runs` that have ended, newest first: `source`, `result` (`published`,
+    `refused`, `nothing`, `cancelled`, `interrupted`, `failed`), `reason`, `version`, `started`,
+    `seconds`."""
+    limit = number(arguments, 0, "limit", MOST)
+    if limit < 1 or limit != int(limit):
+        raise CommandError("argument 1 (limit) must be a whole number above 0")
+    found = await asyncio.to_thread(finished_runs, app.host.home, int(limit))
+    return {"runs": [asdict(run) for run in found]}
