@@ -6,20 +6,18 @@ a small one with random weights, so that a training takes seconds.
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gguf_maker import make_base
+from histories import commit_the_rest, older_clone
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.trainer_files import read_state
 from neuralforge_server.lsp_client import LspClient, ServerError
 
 pytestmark = pytest.mark.slow
-
-AUTHOR = "Ada House <ada@example.com>"
 
 
 @pytest.fixture
@@ -38,29 +36,6 @@ async def served(editor: LspClient, adapters: list[str]) -> dict[str, Any]:
         assert trainer.get("state") not in ("failed", "refused"), trainer
         if [entry["adapter"] for entry in status["stack"]] == adapters:
             return status
-
-
-def copy(house_repository: Path, folder: Path, commits: int) -> Path:
-    """A clone of the newest `commits`, in which HEAD stands at the oldest third of them."""
-    source = house_repository.as_uri()
-    git(folder.parent, "clone", "--quiet", "--depth", str(commits), source, str(folder))
-    git(folder, "branch", "--quiet", "newest")
-    git(folder, "reset", "--quiet", "--hard", f"HEAD~{2 * commits // 3}")
-    return folder
-
-
-def git(folder: Path, *arguments: str) -> str:
-    name = ["-c", "user.name=House Author", "-c", "user.email=house@example.com"]
-    done = subprocess.run(["git", *name, *arguments], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-def commit_the_rest(repository: Path) -> None:
-    """What the author wrote next, commit by commit, made now."""
-    for revision in git(repository, "rev-list", "--reverse", "HEAD..newest").split():
-        git(repository, "checkout", "--quiet", revision, "--", ".")
-        git(repository, "commit", "--quiet", "--message", "Work", "--author", AUTHOR)
 
 
 async def learnt(editor: LspClient, seen: set[str]) -> list[dict[str, Any]]:
@@ -85,7 +60,7 @@ def is_end(params: dict[str, Any], token: str) -> bool:
 async def test_type_commit_wait_see_the_progress_get_the_new_version_roll_it_back(
     home: Home, house_repository: Path, small_base: Path, tmp_path: Path
 ) -> None:
-    repository = copy(house_repository, tmp_path / "project", 24)
+    repository = older_clone(house_repository, tmp_path / "project", 24)
     settings = {
         "engine": {"base": str(small_base)},
         "learning": {"idle_seconds": 1, "quiet_seconds": 0.5},
