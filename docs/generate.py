@@ -21,6 +21,10 @@ from neuralforge_server.cli import group
 from neuralforge_server.session.log import SessionLog
 
 _TABLE_BEGINS, _TABLE_ENDS = "<!-- presets, by `make docs` -->", "<!-- end of presets -->"
+_PROOF_BEGINS = "<!-- The table, by `make docs` from docs/replay/replay.md -->"
+_PROOF_ENDS = "<!-- End of the table -->"
+_PROOF = Path(__file__).parent / "replay" / "replay.md"
+_NO_PROOF = "Not made yet: it is made once, with the shipped base, when that is final.\n"
 _VSCODE = Path(__file__).parents[1] / "editor-clients" / "vscode"
 _CLIENTS = "Server and Installation"
 """The section of VS Code's settings that is the extension's own."""
@@ -51,10 +55,30 @@ def schema() -> str:
 
 def bases() -> str:
     """The page on bases, as it is, with the table of presets made anew."""
-    page = (Path(__file__).parent / "bases.md").read_text("utf-8")
-    before, _, rest = page.partition(_TABLE_BEGINS)
-    _, _, after = rest.partition(_TABLE_ENDS)
-    return f"{before}{_TABLE_BEGINS}\n{preset_table()}{_TABLE_ENDS}{after}"
+    return _filled("bases.md", _TABLE_BEGINS, preset_table(), _TABLE_ENDS)
+
+
+def learning() -> str:
+    """The page on learning, as it is, with what the proof found over all histories."""
+    return _filled("learning.md", _PROOF_BEGINS, proof(_PROOF), _PROOF_ENDS)
+
+
+def proof(report: Path) -> str:
+    """The first part of the proof's Markdown, as it is shown from the folder above it."""
+    if not report.is_file():
+        return _NO_PROOF
+    overall = "\n### ".join(report.read_text("utf-8").split("\n### ")[:2]).rstrip()
+    folder = report.parent.name
+    more = f"[Every history by itself]({folder}/{report.name}), and all of it as [data]"
+    return f"{overall.replace('](', f']({folder}/')}\n\n{more}({folder}/replay.json).\n"
+
+
+def _filled(name: str, begins: str, content: str, ends: str) -> str:
+    """A page with `content` between two marks."""
+    page = (Path(__file__).parent / name).read_text("utf-8")
+    before, _, rest = page.partition(begins)
+    _, _, after = rest.partition(ends)
+    return f"{before}{begins}\n{content}{ends}{after}"
 
 
 def vscode_package() -> str:
@@ -82,6 +106,7 @@ def _vscode_sections() -> list[dict[str, Any]]:
 
 PAGES: dict[str, Callable[[], str]] = {
     "bases.md": bases,
+    "learning.md": learning,
     "commands.md": commands,
     "lsp-commands.md": lsp_commands.docs_table,
     "settings.md": settings.docs_table,

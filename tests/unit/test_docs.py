@@ -15,6 +15,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGES = (
     "bases.md",
     "commands.md",
+    "learning.md",
     "lsp-commands.md",
     "settings.md",
     "schema.md",
@@ -34,6 +35,20 @@ def generator() -> ModuleType:
 @pytest.mark.parametrize("page", PAGES)
 def test_no_page_is_stale(generator: ModuleType, page: str) -> None:
     assert (DOCS / page).read_text("utf-8") == generator.PAGES[page](), "run `make docs`"
+
+
+def test_the_page_on_learning_shows_what_was_found_over_all_histories(
+    generator: ModuleType, tmp_path: Path
+) -> None:
+    report = tmp_path / "replay" / "replay.md"
+    assert "Not made yet" in generator.proof(report)
+    report.parent.mkdir()
+    report.write_text(
+        "| goals |\n\n![EM](em.svg)\n\n### all\n\n| a |\n\n### one\n\n| b |\n", "utf-8"
+    )
+    shown = generator.proof(report)
+    assert "![EM](replay/em.svg)" in shown and "| a |" in shown and "| b |" not in shown
+    assert "(replay/replay.md)" in shown
 
 
 def test_every_page_is_listed(generator: ModuleType) -> None:

@@ -201,7 +201,12 @@ def answers(name: str, base: str, adapter: str) -> Answers:
         "base": {(name, 1): [Typed("t", 40, 10, 3)]},
         "both": {(name, 1): [Typed("t", 40, 30, 2)]},
     }
-    found.costs = {"both": [Cost(40, 30, 5, 4, 2.0, 0.5, 2**30), Cost(60, 30, 9, 6, 4.0, 0.5, 5)]}
+    found.costs = {
+        "both": [
+            Cost(40, 30, 5, 4, 2.0, 0.5, 3.0, 2**30),
+            Cost(60, 30, 9, 6, 4.0, 0.5, 6.0, 5),
+        ]
+    }
     return found
 
 

@@ -40,6 +40,7 @@ class Workspace:
         """Text of every file, by path; the last one changed last."""
         self._memory = MemoryWriter(place, tokenizer(base.path))
         self._context = ContextIndex(context_file(home, root))
+        self._home, self._root = home, root
         self._provider = ContextProvider(home, root, Exclusions())
         self._open = ""
 
@@ -63,6 +64,14 @@ class Workspace:
         self._provider.edited(item.path, text, line)
         shown = "".join(Window().cut_text(item.prefix, item.suffix))
         return self._provider.around(item.path, split_lines(text), line, shown, _CONTEXT_CHARS)
+
+    def restart(self, engine: EngineClient) -> None:
+        """As a new session begins: no file is open, and no edit is remembered."""
+        if self._open:
+            engine.remember(RememberRequest(self._open, ""))
+        self._open = ""
+        self._provider.close()
+        self._provider = ContextProvider(self._home, self._root, Exclusions())
 
     def open(self, engine: EngineClient, item: Item) -> None:
         """Let the engine know the file that is edited, without the line that is asked for."""

@@ -18,12 +18,13 @@ import click
 from neuralforge_adapters.base import Base, open_base
 from neuralforge_adapters.errors import NeuralForgeError
 from neuralforge_adapters.home import Home, locked, write_atomic, write_json
-from neuralforge_trainer.errors import NothingToLearnError, RepositoryError
+from neuralforge_trainer.errors import NothingToLearnError, ProofError, RepositoryError
 from neuralforge_trainer.evaluate.history.course import Course
 from neuralforge_trainer.evaluate.history.figures import Answers, collect_answers
 from neuralforge_trainer.evaluate.history.kept import keep
 from neuralforge_trainer.evaluate.history.page import page
 from neuralforge_trainer.evaluate.history.periods import Plan, make_plan
+from neuralforge_trainer.evaluate.history.plots import file_name, plots
 from neuralforge_trainer.evaluate.history.report import About, Report, make_report, markdown
 from neuralforge_trainer.evaluate.history.sets import History, find_clone, named, read_set
 from neuralforge_trainer.evaluate.history.settings import LEARNERS, ProofSettings
@@ -75,7 +76,9 @@ class Travel:
         repository = self._open(history)
         plan = make_plan(repository, history.name, history.author or None, self.settings)
         kept = keep(self.home, self.base, plan.name, plan.head, self.settings)
-        learners = history.learners or self.learners
+        learners = [name for name in self.learners if name in (history.learners or self.learners)]
+        if not learners:
+            raise ProofError(f"{history.name} is listed for none of {', '.join(self.learners)}")
         with locked(kept.folder / ".lock", timeout=1):
             course = Course(self.base, plan, self.settings, kept, learners, _say)
             course.travel()
@@ -116,13 +119,17 @@ def _about(plan: Plan) -> About:
 
 
 def write_report(report: Report, folder: Path) -> None:
-    """The report as JSON, Markdown and HTML.
+    """The report as JSON, HTML, and Markdown with its plots beside it.
 
     Raises:
         HomeError: the disk refuses.
     """
     write_json(folder / "replay.json", report.as_dict())
-    write_atomic(folder / "replay.md", markdown(report))
+    drawn = plots(report)
+    pictures = {title: f"{file_name(title)}.svg" for title in drawn}
+    for title, svg in drawn.items():
+        write_atomic(folder / pictures[title], svg)
+    write_atomic(folder / "replay.md", markdown(report, pictures))
     write_atomic(folder / "replay.html", page(report))
 
 
@@ -158,7 +165,7 @@ def _say(line: str) -> None:
               help="Of engine and trainer; 0 for every core.")  # fmt: skip
 @click.option("--seed", type=int, default=DEFAULTS.seed, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path),
-              help="A folder for replay.json, replay.md and replay.html.")  # fmt: skip
+              help="A folder for replay.json, replay.md, replay.html and plots.")  # fmt: skip
 @click.option("--count", is_flag=True, help="Only count commits and samples.")
 def command(
     repositories: tuple[Path, ...],

@@ -4,7 +4,8 @@ A system is a stack on the base; aided, it also has what users have: retrieval a
 the fast memory, whose indexes hold what stood on disk before the commit that is asked about.
 
 Invariant: every system gets the same questions and the same surroundings; an index is built anew
-for every window, so that a run that goes on answers as one that was never ended. Knows no figure.
+for every window and the editor's memory of edits for every commit and typist, so that a run that
+goes on answers as one that was never ended. Knows no figure.
 """
 
 from __future__ import annotations
@@ -133,6 +134,7 @@ def window_exam(
             examiner.admit([*candidates, *typists])
             for moment in plan.moments(number):
                 workspace.move(moment)
+                workspace.restart(examiner.engine)
                 for mine, more in zip(marks, _moment(examiner, workspace, moment, candidates),
                                       strict=True):  # fmt: skip
                     mine += more
@@ -166,6 +168,7 @@ def _moment(
 
 def _type(examiner: Examiner, workspace: Workspace, passage: Passage, typist: Candidate) -> Typed:
     stack = typist.stack or ResolvedStack()
+    workspace.restart(examiner.engine)
 
     def on_screen(item: Item) -> str:
         around = Surroundings()

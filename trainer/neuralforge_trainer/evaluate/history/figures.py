@@ -120,6 +120,7 @@ class Spent:
     examples: float
     seconds: float
     fisher_seconds: float
+    cpu_seconds: float
     peak_bytes: int
 
 
@@ -150,7 +151,7 @@ def collect_answers(
     for system, aid in (*plain, *aided):
         cells = {k: _cell(system, k, next_exam(k, aided=aid)) for k in range(1, updates + 1)}
         found = {(name, k): _named(name, kept.marks(c)) for k, c in cells.items() if c in kept}
-        if found:
+        if any(found.values()):
             answers.next[system, aid] = found
     for learner in learners:
         ends = {k: kept.marks(_cell(learner, updates, old_exam(k))) for k in range(updates - 1)}
@@ -165,9 +166,9 @@ def collect_answers(
             answers.general[system] = {name: marks}
     for system in dict.fromkeys((BASE, main)):
         cells = {k: _cell(system, k, typed_exam(k)) for k in range(1, updates + 1)}
-        answers.typed[system] = {
-            (name, k): kept.typed(cell) for k, cell in cells.items() if cell in kept
-        }
+        typed = {(name, k): kept.typed(cell) for k, cell in cells.items() if cell in kept}
+        if any(typed.values()):
+            answers.typed[system] = typed
     return answers
 
 
@@ -196,7 +197,7 @@ def figures(name: str, answers: Answers) -> Figures:
         [_system_row(answers, system) for system in answers.next],
         [_forgetting(learner, pairs) for learner, pairs in answers.old.items() if pairs],
         [_general_row(answers, system) for system in answers.general],
-        [_typing_row(answers, system) for system, found in answers.typed.items() if found],
+        [_typing_row(answers, system) for system in answers.typed],
         [_spent(learner, costs) for learner, costs in answers.costs.items() if costs],
     )
 
@@ -280,6 +281,7 @@ def _spent(learner: str, costs: Sequence[Cost]) -> Spent:
         mean(cost.examples for cost in costs),
         mean(cost.seconds for cost in costs),
         mean(cost.fisher_seconds for cost in costs),
+        mean(cost.cpu_seconds for cost in costs),
         max(cost.peak_bytes for cost in costs),
     )
 

@@ -55,6 +55,8 @@ class Cost:
     seconds: float
     """Of training, Fisher information included; not of starting a process."""
     fisher_seconds: float
+    cpu_seconds: float
+    """Of all its threads, over the same time: what `seconds` would be on one core left alone."""
     peak_bytes: int
     """Most resident memory of the process."""
 

@@ -50,13 +50,13 @@ def learn(home: Home, base: Base, samples: list[Sample], settings: JobSettings) 
 
     store = AdapterStore(home)
     parent = store.current_for(PERSONAL, base.digest)
-    started = time.perf_counter()
+    started, before = time.perf_counter(), time.process_time()
     update = Update(home, base, samples, settings, parent)
     with store.staging(PERSONAL) as staged:
         steps = update.train(staged, lambda: None, lambda step, of: None)
         trained = time.perf_counter()
         update.consolidate(staged, lambda: None)
-        ended = time.perf_counter()
+        ended, spent = time.perf_counter(), time.process_time() - before
         name = parent.reference if parent is not None else None
         store.publish(staged, Manifest(PERSONAL, base.digest, *update.rank_and_alpha, name))
     with ReplayBuffer(home.replay_buffer, settings.replay_capacity) as buffer:
@@ -70,6 +70,7 @@ def learn(home: Home, base: Base, samples: list[Sample], settings: JobSettings) 
         steps=steps,
         seconds=round(ended - started, 3),
         fisher_seconds=round(ended - trained, 3),
+        cpu_seconds=round(spent, 3),
         peak_bytes=peak_memory(),
     )
 

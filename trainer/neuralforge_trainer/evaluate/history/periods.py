@@ -131,6 +131,11 @@ def make_plan(
         )
         for window, samples, (asked, again) in zip(windows, learnt, chosen_items, strict=True)
     ]
+    if not any(period.questions for period in periods[1:]):
+        raise NothingToLearnError(
+            f"the held-out commits of {repository.root} write no line that was not there before; "
+            "name a repository with a longer history"
+        )
     return Plan(name, repository.head, str(chosen), repository, tuple(periods))
 
 

@@ -33,6 +33,11 @@ def plots(report: Report) -> dict[str, str]:
     return {title: _svg(draw, report) for title, draw in titles.items()}
 
 
+def file_name(title: str) -> str:
+    """A plot's title as a file's name, without an ending."""
+    return "-".join("".join(c if c.isalnum() else " " for c in title.lower()).split())
+
+
 def _svg(draw: Draw, report: Report) -> str:
     from matplotlib import rc_context
     from matplotlib.figure import Figure

@@ -6,8 +6,9 @@ runs but what updates cost. Knows no plot.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 from neuralforge_trainer.evaluate.history.figures import (
@@ -82,9 +83,13 @@ def make_report(
     )
 
 
-def markdown(report: Report) -> str:
-    """Goals, repositories, then everything together and one by one."""
+def markdown(report: Report, pictures: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Goals, repositories, then everything together and one by one.
+
+    `pictures` are files by title, shown before what is told one by one.
+    """
     parts = [_head(report), _goals(report), _repositories(report)]
+    parts += [f"![{title}]({file})\n" for title, file in pictures.items()]
     shown = [report.overall, *report.figures] if len(report.figures) > 1 else report.figures
     parts += [_part(one) for one in shown]
     return "\n".join(parts)
@@ -103,7 +108,7 @@ def _head(report: Report) -> str:
 
 def _goals(report: Report) -> str:
     rows = [[goal.goal, goal.found, f"**{goal.verdict}**"] for goal in report.goals]
-    return f"Learner: `{report.main}`, the default.\n\n" + table(["goal", "found", ""], rows)
+    return f"Learner: `{report.main}`.\n\n" + table(["goal", "found", ""], rows)
 
 
 def _repositories(report: Report) -> str:
@@ -192,10 +197,11 @@ def _typing(one: Figures) -> str:
 def _spent(one: Figures) -> str:
     rows = [
         [row.learner, str(row.updates), f"{row.examples:.0f}", f"{row.seconds:.1f}",
-         f"{row.fisher_seconds:.1f}", f"{row.peak_bytes / _MIB:.0f}"]
+         f"{row.fisher_seconds:.1f}", f"{row.cpu_seconds:.1f}", f"{row.peak_bytes / _MIB:.0f}"]
         for row in one.spent
     ]  # fmt: skip
-    heads = ["cost of an update", "updates", "examples", "seconds", "of these Fisher", "peak MiB"]
+    heads = ["cost of an update", "updates", "examples", "seconds", "of these Fisher",
+             "processor seconds", "peak MiB"]  # fmt: skip
     return table(heads, rows)
 
 

@@ -32,7 +32,7 @@ class History:
     commits: int = 0
     samples: int = 0
     learners: list[str] = field(default_factory=list)
-    """Empty for those that the command names."""
+    """Of those that the command names, only these; empty for all."""
     clone: Path | None = None
     """Where it lies on this machine, if that is known."""
 
