@@ -108,7 +108,7 @@ def open_desk(
 ) -> Desk:
     """A Neovim with its files in `folder`, the plugin and these options of `setup()`."""
     if welcomed:
-        (folder / "nvim/state/nvim/neuralforge").mkdir(parents=True)
+        (folder / "nvim/state/nvim/neuralforge").mkdir(parents=True, exist_ok=True)
         (folder / "nvim/state/nvim/neuralforge/welcomed").touch()
     nvim = Neovim(program, folder / "nvim", {HOME_VARIABLE: str(home.root)})
     nvim.lua(_LOAD, str(PLUGIN))
@@ -122,7 +122,10 @@ Start = Callable[..., Desk]
 
 @pytest.fixture(scope="module")
 def start(nvim_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Start Neovims: `start(**options of setup())`; with `home` two of them share one."""
+    """Start Neovims: `start(**options of setup())`; with `home` two of them share one.
+
+    In the `folder` of another that has ended, it is that one started again.
+    """
     numbers = count()
     with ExitStack() as stack:
 
@@ -130,10 +133,11 @@ def start(nvim_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
             *,
             home: Home | None = None,
             program: Path | None = None,
+            folder: Path | None = None,
             welcomed: bool = True,
             **options: Any,
         ) -> Desk:
-            folder = tmp_path_factory.mktemp(f"desk{next(numbers)}")
+            folder = folder or tmp_path_factory.mktemp(f"desk{next(numbers)}")
             desk = open_desk(
                 program or nvim_program, folder, home or Home(folder / "home"), options, welcomed
             )

@@ -98,19 +98,6 @@ def test_subcommands_and_their_arguments_are_completed(desk: Desk) -> None:
     assert desk.nvim.lua(complete, "NeuralForge toggle w") == ["workspace"]
 
 
-@pytest.mark.parametrize("scope", ["global", "language", "workspace", "buffer"])
-def test_suggestions_are_switched_off_and_on(desk: Desk, scope: str) -> None:
-    desk.open()
-    desk.nvim.command(f"NeuralForge toggle {scope}")
-    desk.said("off")
-    before = desk.execute("status")["completion"]["requests"]
-    desk.nvim.type("Gowit")
-    desk.nvim.wait_lua("it is typed", "vim.fn.getline(10) == '    wit'")
-    assert desk.execute("status")["completion"]["requests"] == before
-    desk.nvim.command(f"NeuralForge toggle {scope}")
-    desk.type_until_ghost("h")
-
-
 def test_the_log_is_shown_and_purged(desk: Desk) -> None:
     path = desk.open()
     desk.type_until_ghost()

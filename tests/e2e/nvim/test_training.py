@@ -2,27 +2,60 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from e2e.homes import publish
-from e2e.nvim.conftest import Desk, Start
+from e2e.nvim.conftest import ATTACHED, Desk, Start
+from gguf_maker import make_base
 from neuralforge_adapters.store import PERSONAL
 from neuralforge_server.session.log import SessionLog
 
 LINE = "require('neuralforge').statusline()"
+BY_COMMAND = {"idle_seconds": 86_400, "quiet_seconds": 0}
+"""Nothing is learned unasked, and nothing waits for the typist."""
+_PATIENT = 400.0
+"""Seconds: a training gets what the machine has left, which may be little."""
 
 
 @pytest.fixture
 def desk(start: Start, house_repository: Path) -> Desk:
     """A Neovim at work in a repository with a history."""
-    desk = start(settings={"learning": {"idle_seconds": 86_400, "quiet_seconds": 0}})
+    desk = start(settings={"learning": BY_COMMAND})
     return Desk(desk.nvim, desk.home, house_repository)
+
+
+@pytest.fixture
+def learning(start: Start, house_repository: Path, tmp_path: Path) -> Desk:
+    """A Neovim at the older half of a short history, with a base so small that training is quick."""
+    base = make_base(
+        tmp_path / "small.gguf", layers=2, width=64, heads=2, kv_heads=1, hidden=128,
+        vocabulary=12_288,
+    )  # fmt: skip
+    desk = start(settings={"engine": {"base": str(base)}, "learning": BY_COMMAND})
+    clone = ("clone", "--quiet", "--depth", "24", house_repository.as_uri(), str(tmp_path / "house"))
+    git(tmp_path, *clone)
+    git(tmp_path / "house", "branch", "newest")
+    git(tmp_path / "house", "reset", "--quiet", "--hard", "HEAD~12")
+    return Desk(desk.nvim, desk.home, tmp_path / "house")
+
+
+def git(folder: Path, *arguments: str) -> None:
+    subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True)
 
 
 def shows(desk: Desk, text: str, seconds: float = 60.0) -> None:
     desk.nvim.wait_lua(f"{text!r}", f"{LINE}:find([==[{text}]==], 1, true)", seconds)
+
+
+def trains_to(desk: Desk, version: str) -> None:
+    """Train by command, watch it go on, and see what came of it serve."""
+    desk.nvim.type(":NeuralForge train<CR>")
+    desk.nvim.wait_lua("progress", f"{LINE}:match('learning [1-9]%d? %%')", _PATIENT)
+    shows(desk, version, _PATIENT)
+    shows(desk, "idle")
 
 
 def test_a_training_is_agreed_to_begun_watched_paused_and_ended_and_its_version_serves(
@@ -46,3 +79,23 @@ def test_a_training_is_agreed_to_begun_watched_paused_and_ended_and_its_version_
         assert log.consent(desk.folder) == "yes"
     publish(desk.home, PERSONAL)
     shows(desk, "personal@v0001")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_trainings_run_to_their_end_and_their_versions_serve_until_rolled_back(
+    learning: Desk,
+) -> None:
+    source = next(learning.folder.rglob("*.py"))
+    learning.nvim.command(f"edit {source}")
+    learning.nvim.wait_lua("the server is attached", ATTACHED)
+    learning.execute("consent", str(learning.folder), "yes")
+    engine = learning.execute("status")["engine"]
+    trains_to(learning, "personal@v0001")
+    git(learning.folder, "merge", "--quiet", "--ff-only", "newest")
+    trains_to(learning, "personal@v0002")
+    served = learning.execute("status")["engine"]
+    assert (served["pid"], served["restarts"]) == (engine["pid"], 0)
+    learning.nvim.type(":NeuralForge rollback<CR>")
+    assert "personal@v0001" in learning.said("in force")
+    shows(learning, "personal@v0001")

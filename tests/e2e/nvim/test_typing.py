@@ -68,11 +68,12 @@ def test_tab_is_tab_where_nothing_is_suggested(desk: Desk) -> None:
     assert desk.nvim.lines[0].strip(" \t") == "x" and desk.nvim.lines[0] != "x"
 
 
-def test_dismissed_text_is_gone_until_something_is_typed(desk: Desk) -> None:
-    desk.open()
+def test_dismissed_text_is_gone_until_something_is_typed_and_the_log_knows(desk: Desk) -> None:
+    path = desk.open()
     desk.type_until_ghost()
     desk.nvim.type("<C-]>")
     desk.nvim.wait("no ghost text", lambda: not desk.nvim.ghost())
+    assert desk.outcomes(path)[-1] == ("dismissed", "client")
     desk.nvim.type("t")
     desk.nvim.wait("ghost text", ghost(desk, "wit"))
 

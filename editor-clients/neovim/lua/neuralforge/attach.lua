@@ -29,7 +29,7 @@ local function changed(bufnr)
   if toggle.is_on(bufnr) then
     ghost.changed(client, bufnr)
   else
-    ghost.dismiss(bufnr)
+    ghost.clear(bufnr)
   end
 end
 
@@ -107,7 +107,7 @@ local function follow(bufnr)
     group = group,
     buffer = bufnr,
     callback = function()
-      ghost.dismiss(bufnr)
+      ghost.clear(bufnr)
     end,
   })
 end
@@ -115,6 +115,7 @@ end
 --- Complete in a buffer from now on.
 ---@param bufnr integer
 function M.attach(bufnr)
+  toggle.attached(assert(client_of(bufnr)), bufnr)
   if config.options.ghost_text == 'builtin' then
     builtin.enable(bufnr)
   end

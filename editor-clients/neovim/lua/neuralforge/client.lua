@@ -37,7 +37,8 @@ end
 ---@param name string without the first word
 ---@param arguments any[]
 ---@param on_result fun(result: any)?
-function M.execute(name, arguments, on_result)
+---@param on_end fun()? called before that, and where it is refused
+function M.execute(name, arguments, on_result, on_end)
   local client = M.get(vim.api.nvim_get_current_buf())
   if not client then
     M.say(
@@ -48,6 +49,9 @@ function M.execute(name, arguments, on_result)
   end
   local params = { command = 'neuralforge.' .. name, arguments = arguments }
   client:request('workspace/executeCommand', params, function(err, result)
+    if on_end then
+      on_end()
+    end
     if err then
       M.say(err.message, vim.log.levels.ERROR)
     elseif on_result then

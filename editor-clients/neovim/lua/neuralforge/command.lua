@@ -4,6 +4,8 @@ local picker = require('neuralforge.picker')
 
 local M = {}
 
+local ERROR = vim.log.levels.ERROR
+
 local function names(command, list, key)
   return function()
     local result = client.ask(command)
@@ -108,10 +110,19 @@ local function purge(arguments)
   end
 end
 
+local scopes = words('global', 'language', 'workspace', 'buffer')
+
 local function toggle(arguments)
   local bufnr = vim.api.nvim_get_current_buf()
   local scope = arguments[1] or 'global'
+  if not vim.list_contains(scopes(), scope) then
+    client.say(('there is no scope %q; see :help :NeuralForge-toggle'):format(scope), ERROR)
+    return
+  end
   local on, key = require('neuralforge.toggle').switch(scope, bufnr)
+  if not on then
+    require('neuralforge.ghost').clear(bufnr)
+  end
   client.say(('suggestions are %s: %s'):format(on and 'on' or 'off', key))
 end
 
@@ -191,7 +202,7 @@ M.subcommands = {
   },
   purge = { run = purge, complete = words('everything', 'repository', '30') },
   consent = { run = consent, complete = words('yes', 'no') },
-  toggle = { run = toggle, complete = words('global', 'language', 'workspace', 'buffer') },
+  toggle = { run = toggle, complete = scopes },
   welcome = {
     run = function()
       require('neuralforge.welcome').open()
@@ -214,10 +225,7 @@ function M.run(arguments)
   local name = arguments[1] or 'status'
   local subcommand = M.subcommands[name]
   if not subcommand then
-    client.say(
-      ('there is no subcommand %q; see :help :NeuralForge'):format(name),
-      vim.log.levels.ERROR
-    )
+    client.say(('there is no subcommand %q; see :help :NeuralForge'):format(name), ERROR)
     return
   end
   subcommand.run(vim.list_slice(arguments, 2))

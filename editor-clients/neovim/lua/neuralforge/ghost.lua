@@ -118,13 +118,19 @@ local function hide(bufnr)
   api.nvim_buf_clear_namespace(bufnr, NAMESPACE, 0, -1)
 end
 
-local function report_shown(state)
-  local item = state.items[state.index].raw
-  local id = vim.tbl_get(item, 'command', 'arguments', 1)
+--- Tell the server about the suggestion on show.
+local function report(state, method)
   local client = vim.lsp.get_client_by_id(state.client_id)
-  if id and client and not reported[id] then
+  if client then
+    client:notify(method, { item = state.items[state.index].raw })
+  end
+end
+
+local function report_shown(state)
+  local id = vim.tbl_get(state.items[state.index].raw, 'command', 'arguments', 1)
+  if id and not reported[id] then
     reported[id] = true
-    client:notify('textDocument/didShowCompletion', { item = item })
+    report(state, 'textDocument/didShowCompletion')
   end
 end
 
@@ -245,15 +251,24 @@ end
 
 --- Take everything away; nothing that is still under way will be shown.
 ---@param bufnr integer
----@return boolean whether something was on show
-function M.dismiss(bufnr)
-  local was = shown[bufnr] ~= nil
+function M.clear(bufnr)
   cancel(bufnr)
   shown[bufnr] = nil
   if api.nvim_buf_is_loaded(bufnr) then
     hide(bufnr)
   end
-  return was
+end
+
+--- Take the suggestion away because the user does not want it, which the server is told.
+---@param bufnr integer
+---@return boolean whether something was on show
+function M.dismiss(bufnr)
+  local state = shown[bufnr]
+  M.clear(bufnr)
+  if state then
+    report(state, 'textDocument/didDismissCompletion')
+  end
+  return state ~= nil
 end
 
 local function report_accepted(client, bufnr, item, rest, taken)
@@ -278,7 +293,7 @@ local function write(bufnr, part)
   local whole = #taken == #rest
   edit.insert(bufnr, taken, whole and #replaced or 0)
   if whole then
-    M.dismiss(bufnr)
+    M.clear(bufnr)
   end
   if client then
     report_accepted(client, bufnr, item, rest, taken)

@@ -94,13 +94,11 @@ function M.use_base(name)
 end
 
 --- Fetch a base, with its progress on show, then use it.
----@param name string
+---@param name string a preset, or `owner/repository[:file]`
 function M.pull_base(name)
-  local seen = status.show_work()
-  client.execute('base.pull', { name }, function()
-    seen()
-    M.use_base(name)
-  end)
+  client.execute('base.pull', { name }, function(pulled)
+    M.use_base(pulled.name)
+  end, status.show_work())
 end
 
 --- Choose a base; one that is not on this machine is fetched first.

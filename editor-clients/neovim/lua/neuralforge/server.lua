@@ -3,6 +3,7 @@
 local client = require('neuralforge.client')
 local config = require('neuralforge.config')
 local status = require('neuralforge.status')
+local toggle = require('neuralforge.toggle')
 
 local M = {}
 
@@ -121,6 +122,10 @@ local function root(bufnr, go)
   go(vim.fs.root(bufnr, '.git'))
 end
 
+local function add_toggles(_, client_config)
+  client_config.settings.neuralforge = toggle.server_settings().neuralforge
+end
+
 --- What `vim.lsp.config('neuralforge')` starts from.
 ---@return vim.lsp.Config
 function M.lsp_config()
@@ -128,6 +133,7 @@ function M.lsp_config()
     cmd = spawn,
     root_dir = root,
     settings = config.server_settings(),
+    before_init = add_toggles,
     capabilities = {
       textDocument = { inlineCompletion = { dynamicRegistration = false } },
       experimental = { neuralforge = { status = true } },
