@@ -62,7 +62,8 @@ class TrainerState:
     seconds: float = 0.0
     """Seconds since `started`."""
     error: str = ""
-    """The name of the error that a failed job ended with; empty where its process was killed."""
+    """The name of the error that a job failed with, or that says why it had nothing to do; empty
+    where its process was killed."""
     profile: str = ""
     """Whose training it is."""
 

@@ -7,6 +7,7 @@ one with random weights, so that a training takes seconds and the gate has a yes
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import pytest
 from gguf_maker import make_base
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.store import PERSONAL, AdapterStore
+from neuralforge_adapters.trainer_files import read_state
 from neuralforge_server.session.log import SessionLog
 from neuralforge_server.session.rows import DEADLINES_S, SettledEdit, Suggestion, new_id
 from neuralforge_trainer.collect import collect
@@ -158,6 +160,18 @@ def test_a_dataset_is_made_and_becomes_a_published_version(
     assert "harbour/core.py" not in {sample.path for sample in learnt}
     extracted = neuralforge("extract-dataset", tmp_path / "learnt.jsonl", "--replay", "--json")
     assert json.loads(extracted.stdout)["samples"] == len(learnt)
+    copy = shutil.copy(file, tmp_path / "copy.jsonl")
+    again = run_job(home, replace(job, datasets=(copy, file)))
+    state = read_state(home)
+    assert (again.result, state and state.error) == ("nothing", "AlreadyLearntError")
+    assert "copy.jsonl, own.jsonl were learnt before" in again.message
+    everything = collect(home, replace(job, datasets=(copy, file), everything=True))
+    assert everything.data["datasets"] == ["copy.jsonl"], "one of two that are the same"
+    assert {s.middle for s in everything.samples} == {s.middle for s in learnt}
+    with copy.open("a") as output:
+        output.write("\n")
+    assert collect(home, replace(job, datasets=(file, copy))).data["datasets"] == ["copy.jsonl"]
+    assert collect(home, replace(job, patterns=())).samples, "another selection may find more"
 
 
 def test_a_broken_dataset_is_a_message_and_no_traceback(home: Home, tmp_path: Path) -> None:

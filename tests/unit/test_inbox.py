@@ -123,6 +123,7 @@ def ended(path: Path, state: Any, **more: Any) -> TrainerState:
     [
         ("done", {"version": "personal@v0001"}, "done"),
         ("done", {}, "rejected"),
+        ("done", {"error": "AlreadyLearntError"}, "done"),
         ("refused", {}, "rejected"),
         ("cancelled", {}, "rejected"),
         ("failed", {"error": "DatasetError"}, "rejected"),

@@ -24,7 +24,7 @@ def collect(home: Home, job: Job) -> Material:
     if job.again:
         return from_past(home, job)
     if job.datasets:
-        return from_files(job)
+        return from_files(home, job)
     if job.repository is not None:
         return from_git(home, job.repository, job)
     return from_session(home, job)

@@ -111,6 +111,18 @@ class Reporter:
             replace(self.state, state=state, message=message, percent=percent, version=version)
         )
 
+    def find_nothing(self, error: Exception) -> None:
+        """Say that there was nothing to do, and why."""
+        self._show(
+            replace(
+                self.state,
+                state="done",
+                message=str(error),
+                error=type(error).__name__,
+                percent=100,
+            )
+        )
+
     def fail(self, error: Exception) -> None:
         """Say that the work has failed.
 

@@ -47,6 +47,10 @@ class NothingToLearnError(NeuralForgeError):
     """There are too few new samples, or too few new lines to measure a candidate on."""
 
 
+class AlreadyLearntError(NothingToLearnError):
+    """Everything that a job names was learnt, or passed over for good, before."""
+
+
 class TrainingDivergedError(NeuralForgeError):
     """Loss or gradients stayed NaN or infinite, or the weights became so."""
 

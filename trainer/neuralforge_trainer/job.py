@@ -79,7 +79,7 @@ def run_job(home: Home, job: Job, listener: Listener = lambda state: None) -> Ou
             return _Run(home, job, reporter).work()
         except NothingToLearnError as error:
             _refuse_base(home, job, str(error))
-            reporter.enter("done", str(error), 100)
+            reporter.find_nothing(error)
             return Outcome("nothing", str(error))
         except KeyboardInterrupt:
             if reporter.state.state not in FINISHED:

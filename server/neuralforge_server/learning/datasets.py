@@ -16,6 +16,7 @@ from neuralforge_server.learning.repositories import MOST_TRIES, Attempt, Attemp
 _AGAIN_SECONDS = 600.0
 """After a failure that is not the dataset's, it is tried again so much later."""
 
+_KNOWN = "AlreadyLearntError"
 _ITS_OWN_FAULT = ("DatasetError", "SampleFormatError")
 
 
@@ -58,6 +59,8 @@ def _verdict(end: TrainerState, last: Attempt) -> tuple[bool, str] | None:
     """(whether it was learnt from, why); None where it stays, to be tried again."""
     if end.state == "done" and end.version is not None:
         return True, f"learnt: {end.version}. {end.message}"
+    if end.state == "done" and end.error == _KNOWN:
+        return True, end.message  # by a trainer or daemon that was killed before it could say so
     if end.state in ("done", "refused"):
         return False, end.message
     if end.state == "cancelled":

@@ -1,15 +1,21 @@
-"""Up to which commit each repository's history was learnt.
+"""What was learnt: each repository's history up to a commit, and which datasets.
 
-Invariant: the file is replaced in one step, after a version was published. Knows no repository.
+Invariant: the files are replaced in one step, after a version was published. A dataset is told by
+its content alone, whatever its name. Knows no repository and no sample.
 """
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from neuralforge_adapters.home import Home, read_json, write_json
 from neuralforge_trainer.samples.git import CommitChange
+from neuralforge_trainer.samples.selection import Selection
 
 
 def learnt_repositories(home: Home) -> list[str]:
@@ -27,6 +33,42 @@ def set_learnt(home: Home, repository: str, newest: CommitChange) -> None:
     """Note that everything up to `newest` was learnt."""
     entry = {repository: {"time": newest.time, "commit": newest.commit}}
     write_json(_file(home), _read(home) | entry)
+
+
+def is_dataset_learnt(home: Home, digest: str, selection: Selection) -> bool:
+    """Whether the dataset of that SHA-256 was learnt whole, or by the same selection."""
+    return any(
+        entry["selection"] in (_described(Selection()), _described(selection))
+        for entry in _read_datasets(home)
+        if entry["digest"] == digest
+    )
+
+
+def set_datasets_learnt(home: Home, datasets: Mapping[str, str], selection: Selection) -> None:
+    """Note that datasets, names by SHA-256, were learnt as far as `selection` admits."""
+    chosen = _described(selection)
+    new = [
+        {"digest": digest, "name": name, "selection": chosen, "time": time.time()}
+        for digest, name in datasets.items()
+    ]
+    write_json(_datasets_file(home), [*_read_datasets(home), *new])
+
+
+def _described(selection: Selection) -> dict[str, Any]:
+    """As it comes back from JSON."""
+    described: dict[str, Any] = json.loads(json.dumps(asdict(selection)))
+    return described
+
+
+def _read_datasets(home: Home) -> list[dict[str, Any]]:
+    """Oldest first; what is damaged is left out."""
+    content = read_json(_datasets_file(home))
+    entries = content if isinstance(content, list) else []
+    return [e for e in entries if isinstance(e, dict) and {"digest", "selection"} <= e.keys()]
+
+
+def _datasets_file(home: Home) -> Path:
+    return home.profile_dir / "trained-datasets.json"
 
 
 def _read(home: Home) -> dict[str, Any]:
