@@ -148,6 +148,29 @@ def test_adapters_load_and_unload_change_the_stack_in_force(
     assert isinstance(run("adapters", "load", "nobody").exception, NeuralForgeError)
 
 
+def test_stacks_are_saved_listed_used_and_removed(personal: AdapterStore, home: Home) -> None:
+    assert answer("stacks", "list") == []
+    run("stacks", "save", "usual")
+    run("stacks", "save", "half", "--adapter", "personal@v0001*0.5")
+    rows = {row["name"]: row for row in answer("stacks", "list")}
+    assert {name: row["in_force"] for name, row in rows.items()} == {"usual": True, "half": False}
+    assert rows["usual"]["adapters"][0]["means"] == "personal@v0002"
+    assert run("stacks", "use", "half").stdout == "In force: personal@v0001 × 0.5.\n"
+    assert StackFile(home).read() == (StackEntry("personal@v0001", 0.5),)
+    assert "personal@v0001 × 0.5" in run("stacks", "list").stdout
+    assert answer("stacks", "remove", "half")["name"] == "half"
+    assert [row["name"] for row in answer("stacks", "list")] == ["usual"]
+
+
+def test_a_stack_that_cannot_be_served_changes_nothing(personal: AdapterStore, home: Home) -> None:
+    run("stacks", "save", "old", "--adapter", "personal@v0007")
+    before = StackFile(home).read()
+    refused = run("stacks", "use", "old")
+    assert isinstance(refused.exception, NeuralForgeError) and "v0007" in str(refused.exception)
+    assert StackFile(home).read() == before
+    assert isinstance(run("stacks", "use", "none").exception, NeuralForgeError)
+
+
 def test_adapters_of_an_empty_home_say_how_to_get_one() -> None:
     assert "neuralforge train" in run("adapters", "list").stdout
 
@@ -216,6 +239,33 @@ def test_train_orders_reach_the_home(home: Home, flag: str, command: str) -> Non
 def test_train_wants_one_source() -> None:
     assert run("train").exit_code == 2
     assert run("train", "--session", "--from-git", ".").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("speed=2", "unknown name 'speed' in the job; known are accumulation, "),
+        ("epochs=two", "setting epochs cannot be 'two'; its default is 1"),
+        ("replay_share=1.5", "setting replay_share cannot be 1.5"),
+        ("epochs", "'epochs' has no value; write for example epochs=2"),
+    ],
+)
+def test_a_setting_that_train_cannot_use_is_named(setting: str, words: str) -> None:
+    start = "from neuralforge_server.cli import main; main()"
+    given = ["--session", "--set", "arm=none", "--set", setting]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", start, "train", *given], capture_output=True, text=True
+    )
+    assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_train_hands_settings_on(home: Home) -> None:
+    start = "from neuralforge_server.cli import main; main()"
+    given = ["--session", "--set", "least_samples=7", "--set", "arm=none"]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", start, "train", *given], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "7 and 10 are needed" in done.stdout, done.stderr
 
 
 def test_train_on_what_is_no_repository_says_so(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ COMMANDS = {
     "analyze-dataset": "Tell what datasets are worth, and what to do about what lowers it.",
     "daemon": "Learn in the background without an editor: repositories and an inbox.",
     "adapters": "List, show, load, unload, roll back and export adapters.",
+    "stacks": "List, save, use and remove stacks that have a name.",
     "log": "Show, count and purge what is remembered.",
     "report": "Write a page of what was suggested, taken and kept.",
     "status": "Show the base, the stack, the log and the trainer.",

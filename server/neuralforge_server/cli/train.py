@@ -5,6 +5,7 @@ The work is the trainer's, in a process of its own; it shows its own progress.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,13 @@ Order = Literal["pause", "resume", "cancel", "skip"]
 @click.option("--author", help="Whose commits, by name or e-mail; otherwise your git identity.")
 @click.option("--all", is_flag=True, help="Also what was trained on before.")
 @click.option("--arm", type=click.Choice(get_args(Arm)), help="What guards against forgetting.")
+@click.option(
+    "--set",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=lambda _context, _parameter, given: _settings(given),
+    help="A setting of the training, as in epochs=2; a name that is none lists all (repeatable).",
+)
 @click.option("--pause", "order", flag_value="pause", help="Let the trainer wait.")
 @click.option("--resume", "order", flag_value="resume", help="Let it go on.")
 @click.option("--cancel", "order", flag_value="cancel", help="End the run; nothing is published.")
@@ -83,13 +91,27 @@ def command(order: Order | None, runs: bool, home: Home, as_json: bool, **option
     )
 
 
+def _settings(given: tuple[str, ...]) -> str:
+    """The settings as one JSON object; what is no JSON is a text. The trainer checks them."""
+    values: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{text!r} has no value; write for example epochs=2")
+        try:
+            values[name] = json.loads(value)
+        except ValueError:
+            values[name] = value
+    return json.dumps(values) if values else ""
+
+
 def _flags(options: dict[str, Any]) -> Iterator[str]:
     """The trainer's flags; `--name=value`, so that no value is taken for another flag."""
     for name, given in options.items():
         flag = f"--{name.replace('_', '-')}"
         if given is True:
             yield flag
-        elif given not in (None, False):
+        elif given not in (None, False, ""):
             yield from (f"{flag}={v}" for v in (given if isinstance(given, tuple) else (given,)))
 
 
