@@ -57,7 +57,8 @@ export function activate(context: ExtensionContext): void {
     workspace.onDidChangeConfiguration((change) => {
       if (!change.affectsConfiguration(SECTION)) return;
       show();
-      if (change.affectsConfiguration(`${SECTION}.server`)) void parts.session.restart();
+      const ours = ['path', 'arguments'].map((name) => `${SECTION}.server.${name}`);
+      if (ours.some((name) => change.affectsConfiguration(name))) void parts.session.restart();
     }),
     ...registerAll(parts, privacy),
   );

@@ -6,8 +6,8 @@ import { workspace } from 'vscode';
 
 export const SECTION = 'neuralforge';
 
-/** Branches of the section that the server does not know. */
-export const CLIENT_SECTIONS = ['server', 'install'];
+/** Branches of the section that the server does not know, named as in the Neovim plugin. */
+export const CLIENT_SECTIONS = ['server'];
 
 export interface ClientSettings {
   serverPath: string;
@@ -24,9 +24,9 @@ export function clientSettings(): ClientSettings {
   return {
     serverPath: section.get('server.path', '').trim(),
     serverArguments: section.get<string[]>('server.arguments', []),
-    installIndexUrl: section.get('install.indexUrl', '').trim(),
-    installExtraIndexUrl: section.get('install.extraIndexUrl', '').trim(),
-    installPackage: section.get('install.package', '').trim(),
-    installPython: section.get('install.python', '').trim(),
+    installIndexUrl: section.get('server.index_url', '').trim(),
+    installExtraIndexUrl: section.get('server.extra_index_url', '').trim(),
+    installPackage: section.get('server.package', '').trim(),
+    installPython: section.get('server.python', '').trim(),
   };
 }

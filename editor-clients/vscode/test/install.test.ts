@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, readdir } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
 import { findMaker } from '../src/server/makers.ts';
 import { ManagedFolder } from '../src/server/managed.ts';
-import { steps } from '../src/server/plan.ts';
+import { type Maker, steps } from '../src/server/plan.ts';
 import { runProgram } from '../src/server/programs.ts';
+import { answers, sourceOf } from '../src/server/source.ts';
 import { Trouble, fitTogether, installTrouble } from '../src/server/trouble.ts';
 
 const SOURCE = { package: '', indexUrl: '', extraIndexUrl: '', training: false };
@@ -75,6 +78,35 @@ for (const [printed, says] of [
     assert.match(installTrouble(printed).message, says);
   });
 }
+
+test('a source that does not answer is told whatever pip prints', () => {
+  assert.match(installTrouble('', false).message, /cannot be reached/);
+  assert.match(
+    installTrouble('No matching distribution found', false).message,
+    /cannot be reached/,
+  );
+  assert.match(installTrouble('No space left on device', false).message, /disk is full/);
+});
+
+test('whether a source answers is seen by asking it', async () => {
+  const server = createServer((_, response) => response.writeHead(404).end());
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  const address = `http://127.0.0.1:${port}/simple/`;
+  assert.equal(await answers(address), true);
+  await new Promise((resolve) => server.close(resolve));
+  assert.equal(await answers(address), false);
+});
+
+test('the source is the setting, else what pip is set up for, else PyPI', async () => {
+  const printing = (printed: string) => () => Promise.resolve({ ok: true, printed });
+  const python: Maker = { kind: 'python', program: 'python3' };
+  const configured = printing("global.index-url='http://g/'\n:env:.index-url='http://e/'\n");
+  assert.equal(await sourceOf('http://s/', python, configured), 'http://s/');
+  assert.equal(await sourceOf('', python, configured), 'http://e/');
+  assert.equal(await sourceOf('', python, printing('')), 'https://pypi.org/simple/');
+  assert.equal(await sourceOf('', { kind: 'uv', program: 'uv' }, configured), null);
+});
 
 test('an unknown failure is told by its last line', () => {
   assert.match(installTrouble('a\nodd things happened\n').message, /odd things happened/);

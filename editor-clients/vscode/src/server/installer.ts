@@ -9,10 +9,11 @@ import {
   window,
 } from 'vscode';
 import { clientSettings } from '../settings.ts';
-import { findMaker } from './makers.ts';
+import { type Run, findMaker } from './makers.ts';
 import { ManagedFolder } from './managed.ts';
 import { type Step, steps } from './plan.ts';
-import { runProgram } from './programs.ts';
+import { type Ended, runProgram } from './programs.ts';
+import { answers, sourceOf } from './source.ts';
 import { Trouble, installTrouble } from './trouble.ts';
 
 const WITH_TRAINING = 'Install';
@@ -84,9 +85,8 @@ export class Installer {
     report: (message: string) => void,
   ): Promise<void> {
     const settings = clientSettings();
-    const maker = await findMaker(settings.installPython, process.platform, (program, args) =>
-      runProgram(program, args),
-    );
+    const run: Run = (program, args) => runProgram(program, args);
+    const maker = await findMaker(settings.installPython, process.platform, run);
     const folder = await this.folder.next();
     const source = {
       package: settings.installPackage,
@@ -96,7 +96,10 @@ export class Installer {
     };
     const { version } = this.context.extension.packageJSON as { version: string };
     for (const step of steps(maker, folder, source, version, process.platform)) {
-      await this.run(step, signal, report);
+      const { ok, printed } = await this.run(step, signal, report);
+      if (ok) continue;
+      const address = await sourceOf(source.indexUrl, maker, run);
+      throw installTrouble(printed, address === null || (await answers(address)));
     }
     await this.folder.use(folder);
   }
@@ -105,7 +108,7 @@ export class Installer {
     { says, program, args }: Step,
     signal: AbortSignal,
     report: (message: string) => void,
-  ): Promise<void> {
+  ): Promise<Ended> {
     report(says);
     this.output.info(`${program} ${args.join(' ')}`);
     const told = (line: string): void => {
@@ -114,7 +117,6 @@ export class Installer {
         report(line.trim().slice(0, 80));
       }
     };
-    const ended = await runProgram(program, args, told, signal);
-    if (!ended.ok) throw installTrouble(ended.printed);
+    return runProgram(program, args, told, signal);
   }
 }

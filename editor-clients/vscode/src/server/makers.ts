@@ -6,7 +6,8 @@ import { isNewEnough, pythonTrouble } from './trouble.ts';
 
 const ASK_VERSION = 'import sys; print(*sys.version_info[:2], sep="."); print(sys.executable)';
 
-type Run = (program: string, args: string[]) => Promise<{ ok: boolean; printed: string }>;
+/** Runs a program to its end. */
+export type Run = (program: string, args: string[]) => Promise<{ ok: boolean; printed: string }>;
 
 /**
  * The maker to use. A Python that the user named goes before uv.

@@ -20,14 +20,19 @@ const COMPILER =
   'On Debian and Ubuntu: sudo apt install build-essential cmake. On macOS: xcode-select --install. ' +
   'On Windows: Visual Studio Build Tools with C++.';
 
-const KNOWN: Known[] = [
+const UNREACHABLE =
+  'The package source cannot be reached. Check the network (or name another source in the ' +
+  'setting neuralforge.server.index_url), then install the server again.';
+
+/** On this machine. */
+const LOCAL: Known[] = [
   {
     pattern:
       /CMAKE_C(XX)?_COMPILER not set|No CMAKE_C(XX)?_COMPILER could be found|CMAKE_C(XX)?_COMPILER.*not a full path|error: Microsoft Visual C\+\+|command '(gcc|cc|clang|cl)[^']*' failed: (No such file|None)/i,
     says:
       'llama-cpp-python has no ready-made wheel for this machine, and there is no C++ compiler to ' +
       `build it with. Install a compiler, then install the server again. ${COMPILER} Or name a ` +
-      'source of ready-made wheels in the setting neuralforge.install.extraIndexUrl.',
+      'source of ready-made wheels in the setting neuralforge.server.extra_index_url.',
   },
   {
     pattern: /ensurepip is not available|No module named '?(venv|ensurepip)/,
@@ -45,25 +50,31 @@ const KNOWN: Known[] = [
       'The editor’s storage folder cannot be written. Make it writable, or install the server ' +
       'yourself (pip install neuralforge) and name it in the setting neuralforge.server.path.',
   },
+];
+
+/** At the package source. */
+const REMOTE: Known[] = [
   {
     pattern:
       /Temporary failure in name resolution|Name or service not known|getaddrinfo failed|Network is unreachable|Connection refused|ConnectTimeout|Max retries exceeded|dns error|tcp connect error|error sending request|Failed to fetch|Could not connect|proxy/i,
-    says:
-      'The package source cannot be reached. Check the network (or name another source in the ' +
-      'setting neuralforge.install.indexUrl), then install the server again.',
+    says: UNREACHABLE,
   },
   {
     pattern:
       /No matching distribution found|Could not find a version that satisfies|No solution found|was not found in the package registry/i,
     says:
       'The package source does not have this version of the server. Name a source that has it in ' +
-      'the setting neuralforge.install.indexUrl, or another package in neuralforge.install.package.',
+      'the setting neuralforge.server.index_url, or another package in neuralforge.server.package.',
   },
 ];
 
-/** The trouble that an installation ran into, told from what it printed. */
-export function installTrouble(printed: string): Trouble {
-  const known = KNOWN.find(({ pattern }) => pattern.test(printed));
+/**
+ * The trouble that an installation ran into, told from what it printed; `reachable`: whether the
+ * package source answers, which pip says in warnings only.
+ */
+export function installTrouble(printed: string, reachable = true): Trouble {
+  const fits = ({ pattern }: Known): boolean => pattern.test(printed);
+  const known = LOCAL.find(fits) ?? (reachable ? REMOTE.find(fits) : { says: UNREACHABLE });
   if (known !== undefined) return new Trouble(known.says);
   const last = printed.trim().split('\n').at(-1) ?? '';
   return new Trouble(`The server could not be installed: ${last} The output has the whole story.`);
@@ -77,7 +88,7 @@ export function pythonTrouble(found: readonly string[]): Trouble {
       : `The newest Python here is ${newest(found)}; the server needs ${MINIMUM_PYTHON} or newer.`;
   return new Trouble(
     `${there} Install Python ${MINIMUM_PYTHON} or newer (https://www.python.org/downloads) or uv ` +
-      '(https://docs.astral.sh/uv), or name a Python in the setting neuralforge.install.python; ' +
+      '(https://docs.astral.sh/uv), or name a Python in the setting neuralforge.server.python; ' +
       'then install the server again.',
   );
 }
