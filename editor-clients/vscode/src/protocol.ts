@@ -18,7 +18,8 @@ export interface AdapterRow {
   /** Whether it was made for the base in use. */
   fits: boolean;
   rank: number | null;
-  created: string;
+  /** Unix seconds. */
+  created: number;
   bytes: number;
   em: number | null;
   es: number | null;

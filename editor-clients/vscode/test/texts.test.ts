@@ -77,14 +77,14 @@ test('a row of an adapter shows base, version, scale and what was measured', () 
     base: 'embedded',
     fits: true,
     rank: 8,
-    created: '2026-11-20T10:00:00+00:00',
+    created: Date.UTC(2026, 10, 20, 10) / 1000,
     bytes: 2_400_000,
     em: 0.312,
     es: 0.7,
   };
   const shown = adapterRow(row);
   assert.equal(shown.description, 'embedded · current · loaded × 0.5');
-  assert.match(shown.detail, /^exact 31 % · similar 70 % · rank 8 · 2 MB · /);
+  assert.match(shown.detail, /^exact 31 % · similar 70 % · rank 8 · 2 MB · .*2026/);
   assert.match(adapterRow({ ...row, fits: false }).detail, /another base/);
 });
 

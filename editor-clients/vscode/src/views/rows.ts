@@ -84,7 +84,6 @@ function measured(row: { em: number | null; es: number | null }): string[] {
   ];
 }
 
-function dayText(created: string): string {
-  const day = new Date(created);
-  return Number.isNaN(day.getTime()) ? created : day.toLocaleDateString();
+function dayText(created: number): string {
+  return new Date(created * 1000).toLocaleDateString();
 }
