@@ -164,19 +164,6 @@ def check_entries(entries: Entries) -> Entries:
     )
 
 
-def pinned_versions(name: str, home: Home) -> frozenset[str]:
-    """Versions of this profile's adapter `name` that the stack of any profile names."""
-    root, found = (home.adapters / name).absolute(), set()
-    for profile in home.profiles():
-        for entry in StackFile(profile).read():
-            if is_path(entry.adapter):
-                path = Path(adapter_name(entry.adapter))
-                found |= set(path.relative_to(root).parts[:1] if path.is_relative_to(root) else ())
-            elif profile == home and adapter_name(entry.adapter) == name:
-                found.add(entry.adapter.partition("@")[2])
-    return frozenset(found)
-
-
 def resolve(entries: Sequence[StackEntry], store: AdapterStore, base_digest: str) -> ResolvedStack:
     """Pin every entry to a file; `personal` alone means the one for this base, if there is one.
 

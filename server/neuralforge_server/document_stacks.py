@@ -6,6 +6,7 @@ one; what is wrong with it is told. Knows no engine.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,6 +35,15 @@ class DocumentStacks:
     def wanted(self) -> bool:
         """Whether any file has a stack of its own."""
         return bool(self._setting)
+
+    @property
+    def named(self) -> list[StackEntry]:
+        """Everything that the setting names, as far as it can be read."""
+        found: list[StackEntry] = []
+        for names in self._setting.values():
+            with contextlib.suppress(StackError):
+                found += map(parse_entry, names)
+        return found
 
     @property
     def resolved(self) -> list[ResolvedStack]:

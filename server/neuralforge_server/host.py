@@ -7,16 +7,19 @@ changes neither the engine nor the file that other servers watch. Knows no LSP.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from neuralforge_adapters.base import Base, open_base
 from neuralforge_adapters.convert import check_adapter
-from neuralforge_adapters.errors import AdapterError, NeuralForgeError
+from neuralforge_adapters.errors import AdapterError, HomeError, NeuralForgeError
 from neuralforge_adapters.home import Home, read_json
+from neuralforge_adapters.pinned import note_named
 from neuralforge_adapters.stack import (
     Entries,
     ResolvedStack,
+    StackEntry,
     StackFile,
     adapter_name,
     check_entries,
@@ -236,6 +239,7 @@ class EngineHost:
         problems = await asyncio.to_thread(
             self.stacks.resolve, self.store, self.engine.options.base.digest
         )
+        await asyncio.to_thread(self._note_named, self.stacks.named)
         for problem in problems:
             self.notify(Notice("warning", problem))
         if self.loading is not None:
@@ -280,7 +284,12 @@ class EngineHost:
         for adapter in stack.adapters:
             check_adapter(adapter.path, self.engine.options.base.digest)
 
+    def _note_named(self, entries: Iterable[StackEntry]) -> None:
+        with contextlib.suppress(HomeError):  # a full disk is no reason not to serve
+            note_named(self.home, entries)
+
     def _resolve(self, entries: Entries) -> ResolvedStack:
+        self._note_named(self._extra)
         return resolve(self._joined(entries), self.store, self.engine.options.base.digest)
 
     def _joined(self, entries: Entries) -> Entries:

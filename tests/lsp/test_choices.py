@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import zipfile
 from collections.abc import Awaitable, Callable
@@ -16,6 +17,7 @@ from hub_server import COMMIT, REPOSITORY, FakeHub
 from neuralforge_adapters.base import open_base
 from neuralforge_adapters.bases import BaseList
 from neuralforge_adapters.home import Home
+from neuralforge_adapters.pinned import pinned_versions
 from neuralforge_adapters.stack import StackEntry, StackFile
 from neuralforge_adapters.store import GGUF_FILE, PERSONAL, AdapterStore, AdapterVersion, Manifest
 from neuralforge_server.lsp_client import LspClient, ServerError
@@ -91,6 +93,24 @@ async def test_a_stack_is_saved_listed_used_and_removed_by_its_name(
     await editor.execute("neuralforge.stack.remove", "review work")
     left = await editor.execute("neuralforge.stack.list")
     assert left["stacks"] == [] and left["stack"] == used["stack"]
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_versions_that_settings_and_command_line_name_are_not_pruned(
+    start: Starter, home: Home
+) -> None:
+    for _ in range(3):
+        publish(home, "mine")
+    publish(home, "team")
+    settings = {"stacks": {"python": ["mine@v0002", "team@v0001"]}}
+    editor = await start("serve", "--adapter", "mine@v0001", settings=settings)
+    await editor.wait_for("$/progress", lambda p: p["value"]["kind"] == "end")
+    async with asyncio.timeout(60):
+        while pinned_versions("team", home) != {"v0001"}:
+            await editor.execute("neuralforge.status")
+    await editor.stop()
+    assert pinned_versions("mine", home) == {"v0001", "v0002"}
+    assert AdapterStore(home).prune("mine", 1, pinned_versions("mine", home)) == []
 
 
 async def test_a_stack_that_does_not_fit_says_why_and_changes_nothing(

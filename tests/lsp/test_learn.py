@@ -168,10 +168,11 @@ async def test_trainings_that_have_ended_are_listed_newest_first(
     training("refused", 100, "worse on general code")
     editor = await start(settings=NEVER)
     await editor.execute("neuralforge.train.now", {"repository": str(repository.root)})
-    shown = [{"runs": []}]
-    while len(shown[-1]["runs"]) < 2:
-        shown.append(await editor.execute("neuralforge.train.runs"))
-    first, second = shown[-1]["runs"]
+    shown: list[dict[str, Any]] = []
+    async with asyncio.timeout(60):
+        while len(shown) < 2:
+            shown = (await editor.execute("neuralforge.train.runs"))["runs"]
+    first, second = shown
     assert (first["source"], first["result"]) == (str(repository.root), "nothing")
     assert (second["result"], second["reason"]) == ("refused", "worse on general code")
     assert (await editor.execute("neuralforge.train.runs", 1))["runs"] == [first]

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from neuralforge_adapters.errors import AdapterError, HomeError, StackError
-from neuralforge_adapters.home import Home, write_atomic
+from neuralforge_adapters.home import Home, read_json, write_atomic, write_json
+from neuralforge_adapters.named_stacks import NamedStacks
+from neuralforge_adapters.pinned import note_named, pinned_versions
 from neuralforge_adapters.stack import (
     ResolvedStack,
     StackEntry,
     StackFile,
-    pinned_versions,
     resolve,
     with_adapter,
     without_adapter,
@@ -149,6 +151,27 @@ def test_prune_keeps_what_any_stack_names(home: Home) -> None:
     assert pinned == {"v0001", "v0002"}, "another profile's personal@v0003 is its own"
     assert AdapterStore(home).prune("personal", 1, pinned) == ["v0003"]
     assert versions(home) == ["v0001", "v0002", "v0004"]
+
+
+def test_prune_keeps_what_settings_and_named_stacks_name(home: Home) -> None:
+    for _ in range(4):
+        publish(home)
+    path = home.adapters / "personal" / "v0001"
+    note_named(home, [StackEntry("personal@v0002"), StackEntry("personal")])
+    note_named(home, [StackEntry(str(path))])
+    NamedStacks(home).save("old", (StackEntry("personal@v0003"),), BASE)
+    note_named(Home(home.root, "work"), [StackEntry("personal@v0004")])
+    assert pinned_versions("personal", home) == {"v0001", "v0002", "v0003"}
+
+
+def test_a_name_that_nobody_serves_any_more_protects_for_some_months(home: Home) -> None:
+    day, file = 86_400.0, home.profile_dir / "named.json"
+    write_json(file, {"personal@v0001": time.time() - 89 * day, "personal@v0002": 1.0})
+    assert pinned_versions("personal", home) == {"v0001"}
+    note_named(home, [StackEntry("personal@v0001")])
+    noted = read_json(file)
+    assert noted is not None and set(noted) == {"personal@v0001"}
+    assert time.time() - noted["personal@v0001"] < day
 
 
 def test_prune_sweeps_up_after_killed_processes(home: Home) -> None:

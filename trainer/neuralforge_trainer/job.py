@@ -20,7 +20,8 @@ from neuralforge_adapters.base import file_digest, open_base
 from neuralforge_adapters.base_choice import BaseChoice
 from neuralforge_adapters.errors import HomeError
 from neuralforge_adapters.home import Home
-from neuralforge_adapters.stack import ResolvedAdapter, ResolvedStack, pinned_versions
+from neuralforge_adapters.pinned import pinned_versions
+from neuralforge_adapters.stack import ResolvedAdapter, ResolvedStack
 from neuralforge_adapters.store import (
     GGUF_FILE,
     AdapterStore,
