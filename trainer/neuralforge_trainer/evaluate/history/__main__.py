@@ -82,6 +82,11 @@ class Travel:
         with locked(kept.folder / ".lock", timeout=1):
             course = Course(self.base, plan, self.settings, kept, learners, _say)
             course.travel()
+        if kept.folder.name != self.settings.digest():
+            raise ProofError(
+                f"the code that learns or asks was changed while {history.name} was travelled "
+                f"through; remove {kept.folder} and run the command again from a copy at rest"
+            )
         answers = collect_answers(plan.name, kept, self.settings.updates, learners, course.main)
         return _about(plan), answers
 

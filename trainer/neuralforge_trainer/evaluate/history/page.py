@@ -62,7 +62,7 @@ def _html(lines: list[str]) -> str:
         return _table(lines)
     if lines[0].startswith("### "):
         return f"<h2>{escape(lines[0][4:])}</h2>"
-    return f"<p>{'<br>'.join(map(_words, lines))}</p>"
+    return f"<p>{'<br>'.join(_words(line.removeprefix('- ')) for line in lines)}</p>"
 
 
 def _table(lines: list[str]) -> str:

@@ -46,7 +46,7 @@ def _svg(draw: Draw, report: Report) -> str:
              "font.family": "sans-serif", "axes.spines.top": False,
              "axes.spines.right": False}  # fmt: skip
     with rc_context(style):
-        figure = Figure(figsize=(8, 3.6), layout="constrained")
+        figure = Figure(figsize=(10, 3.8), layout="constrained")
         draw(figure.subplots(), report)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None})
@@ -66,6 +66,8 @@ def _by_window(axes: Any, report: Report) -> None:
             markersize=3,
         )
     axes.set_xlabel("updates so far")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_ylim(bottom=0)
     axes.set_ylabel("EM %")
     _legend(axes)
 

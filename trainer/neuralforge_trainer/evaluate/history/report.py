@@ -112,8 +112,8 @@ def _goals(report: Report) -> str:
 
 
 def _repositories(report: Report) -> str:
-    heads = ["repository", "items", "base", "adapter", "gain", "both aided: base", "adapter",
-             "gain", "BWT", "verdict: EM, ES"]  # fmt: skip
+    heads = ["repository", "items", "base: EM / ES", "adapter", "EM gain", "aided base",
+             "aided adapter", "EM gain", "BWT", "verdict: EM, ES"]  # fmt: skip
     return table(heads, [_line(report, one) for one in [*report.figures, report.overall]])
 
 
@@ -150,8 +150,7 @@ def _systems(one: Figures) -> str:
             f"{row.em * 100:.1f}",
             f"{row.es * 100:.1f}",
             "" if row.perplexity is None else f"{row.perplexity:.2f}",
-            points(row.em_gain),
-            points(row.es_gain),
+            *(["", ""] if row.system == "base" else [points(row.em_gain), points(row.es_gain)]),
             " ".join(f"{value * 100:.0f}" for value in row.windows.values()),
         ]
         for row in one.systems

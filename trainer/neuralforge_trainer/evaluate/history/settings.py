@@ -1,16 +1,20 @@
 """Every default of the proof in one place, and the digest by which its results are kept.
 
 Invariant: two runs share a digest only if nothing that determines a figure differs between them:
-settings, the trainer's code that learns and asks, and the interpreter whose library is the general
-code. Knows no repository.
+settings, the code that learns, serves and asks, the libraries that compute, and the interpreter,
+whose library is the general code. Comments and the layout of code do not count. Knows no
+repository.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import platform
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -23,14 +27,28 @@ LEARNERS: tuple[str, ...] = (*get_args(Arm), JOINT)
 
 _ASKING = ("copier", "general", "heldout", "metrics", "moments", "shown", "workspace")
 _TRAVELLING = ("course", "exams", "learners", "one_update", "periods", "typist")
-_CODE = (
-    "update.py",
-    "collecting/from_git.py",
-    "learn/*.py",
-    "samples/*.py",
-    *(f"evaluate/{name}.py" for name in _ASKING),
-    *(f"evaluate/history/{name}.py" for name in _TRAVELLING),
-)
+_ADAPTERS = ("convert", "fim", "fim_families", "fold", "handwritten", "language")
+_CODE: dict[str, tuple[str, ...]] = {
+    "neuralforge_trainer": (
+        "update.py",
+        "collecting/from_git.py",
+        "collecting/material.py",
+        "learn/*.py",
+        "samples/*.py",
+        *(f"evaluate/{name}.py" for name in _ASKING),
+        *(f"evaluate/history/{name}.py" for name in _TRAVELLING),
+    ),
+    "neuralforge_server": (
+        "completion/extent.py",
+        "completion/filter.py",
+        "context/*.py",
+        "engine/*.py",
+        "memory/*.py",
+    ),
+    "neuralforge_adapters": tuple(f"{name}.py" for name in _ADAPTERS),
+}
+"""What a figure depends on, by package; docs/learning.md lists it."""
+_LIBRARIES = ("gguf", "llama-cpp-python", "numpy", "peft", "torch", "transformers")
 
 
 @dataclass(frozen=True)
@@ -54,9 +72,18 @@ class ProofSettings:
 
     def digest(self) -> str:
         """Names the settings and the code that a figure depends on: 12 hex digits."""
-        content = json.dumps(asdict(self), sort_keys=True) + platform.python_version()
-        digest = hashlib.sha256(content.encode())
-        root = Path(__file__).parents[2]
-        for path in sorted(path for shape in _CODE for path in root.glob(shape)):
-            digest.update(path.name.encode() + path.read_bytes())
-        return digest.hexdigest()[:12]
+        content = json.dumps([asdict(self), platform.python_version(), code_digest()])
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def code_digest() -> str:
+    """Names the code that a figure depends on, and the versions of the libraries below it."""
+    digest = hashlib.sha256()
+    for name in _LIBRARIES:
+        digest.update(f"{name} {version(name)}\n".encode())
+    for package, shapes in _CODE.items():
+        root = Path(str(files(package)))
+        for path in sorted({path for shape in shapes for path in root.glob(shape)}):
+            meaning = ast.dump(ast.parse(path.read_text("utf-8")))
+            digest.update(f"{path.relative_to(root).as_posix()}\n{meaning}\n".encode())
+    return digest.hexdigest()
