@@ -27,6 +27,10 @@ class EngineError(NeuralForgeError):
     """The engine could not do what was asked, or its process ended."""
 
 
+class EngineUnloadableError(EngineError):
+    """llama.cpp itself cannot be loaded, so that no engine can be started here."""
+
+
 class EngineLostError(EngineError):
     """An engine that is shared ended, for a reason that is none of this server's."""
 

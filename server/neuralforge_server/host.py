@@ -36,7 +36,7 @@ from neuralforge_server.engine.process import default_threads
 from neuralforge_server.engine.protocol import EngineInfo
 from neuralforge_server.engine.remote import RemoteEngine, RemoteOptions, remote_options
 from neuralforge_server.engine.supervisor import EngineOptions, EngineSupervisor, Notice
-from neuralforge_server.errors import EngineError
+from neuralforge_server.errors import EngineError, EngineUnloadableError
 from neuralforge_server.settings import EngineSettings
 
 
@@ -117,8 +117,8 @@ class EngineHost:
             info = await self.engine.start()
         except EngineError as error:
             failed, proven = self.engine.options, self._proven
-            if failed == proven:
-                raise
+            if failed == proven or isinstance(error, EngineUnloadableError):
+                raise  # there is nothing else to serve
             self.notify(
                 Notice(
                     "error",

@@ -48,10 +48,11 @@ async def test_a_home_that_cannot_be_written_is_named_once_and_completion_goes_o
     assert "cannot create the folder" in message and "NEURALFORGE_HOME" in message
 
 
+@pytest.mark.parametrize("share", [False, True])
 async def test_an_engine_that_cannot_be_loaded_is_named_once_with_how_to_mend_it(
-    start: Starter, source: Path, no_llama_cpp: dict[str, str]
+    start: Starter, source: Path, no_llama_cpp: dict[str, str], share: bool
 ) -> None:
-    editor = await start(environment=no_llama_cpp)
+    editor = await start(environment=no_llama_cpp, settings={"engine": {"share": share}})
     editor.open(source.as_uri(), TEXT)
     assert await editor.complete(source.as_uri(), END) == []
     await editor.wait_for("window/showMessage")

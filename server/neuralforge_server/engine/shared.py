@@ -15,9 +15,10 @@ import sys
 import threading
 
 from neuralforge_adapters.home import locked, read_json
+from neuralforge_server.engine.ending import UNLOADABLE, ending
 from neuralforge_server.engine.place import Place, cause_of_death
 from neuralforge_server.engine.process import OnExit, OnMessage
-from neuralforge_server.errors import EngineError
+from neuralforge_server.errors import EngineError, EngineUnloadableError
 
 _LOCK_SECONDS = 30.0
 """How long another server may take to start the engine that this one wants to join."""
@@ -86,7 +87,8 @@ def join(place: Place, *, tcp: bool = not hasattr(socket, "AF_UNIX")) -> Meeting
 
     Raises:
         HomeError: the place's folder cannot be written, or another server is not done with it.
-        EngineError: the engine cannot be started.
+        EngineUnloadableError: this installation has no llama.cpp.
+        EngineError: the engine cannot be started for another reason.
     """
     with locked(place.lock, _LOCK_SECONDS):
         meeting = _meet(place)
@@ -148,7 +150,8 @@ def _start(place: Place, *, tcp: bool) -> None:
     """Start an engine that belongs to no server; returns once it listens.
 
     Raises:
-        EngineError: it ends instead.
+        EngineUnloadableError: this installation has no llama.cpp.
+        EngineError: it ends for another reason.
     """
     arguments = [str(place.folder), place.name, *(["tcp"] if tcp else [])]
     with place.log.open("wb") as log:
@@ -165,9 +168,12 @@ def _start(place: Place, *, tcp: bool) -> None:
     assert process.stdout is not None
     with process.stdout as output:
         listens = output.readline()
-    threading.Thread(target=process.wait, daemon=True).start()  # or it would stay as a zombie
-    if not listens:
-        raise EngineError(
-            f"a shared engine cannot be started (status {process.wait()}); "
-            f"its last words are in {place.log}"
-        )
+    if listens:
+        threading.Thread(target=process.wait, daemon=True).start()  # or it would stay as a zombie
+        return
+    status = process.wait()
+    if status == UNLOADABLE:
+        raise EngineUnloadableError(ending(status))
+    raise EngineError(
+        f"a shared engine cannot be started (status {status}); its last words are in {place.log}"
+    )

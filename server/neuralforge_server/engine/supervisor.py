@@ -22,7 +22,7 @@ from neuralforge_adapters.base import Base
 from neuralforge_adapters.errors import AdapterError, NeuralForgeError
 from neuralforge_adapters.home import Home, read_json, write_json
 from neuralforge_adapters.stack import ResolvedStack
-from neuralforge_server.engine.ending import ending
+from neuralforge_server.engine.ending import UNLOADABLE, ending
 from neuralforge_server.engine.place import LOST, place_of
 from neuralforge_server.engine.process import (
     EngineProcess,
@@ -45,7 +45,7 @@ from neuralforge_server.engine.protocol import (
     stack_request,
 )
 from neuralforge_server.engine.shared import SharedEngine, join_in_thread
-from neuralforge_server.errors import EngineError, EngineLostError
+from neuralforge_server.errors import EngineError, EngineLostError, EngineUnloadableError
 
 State = Literal["starting", "ready", "restarting", "stopped", "failed"]
 
@@ -170,6 +170,7 @@ class EngineSupervisor:
 
         Raises:
             EngineError: it cannot be loaded, or was set aside; `state` is then "failed".
+            EngineUnloadableError: nor can any other base be.
         """
         self.state = "starting"
         try:
@@ -177,6 +178,8 @@ class EngineSupervisor:
             self.info = await self._launch_first()
         except (EngineError, AdapterError) as error:
             self.state = "failed"
+            if isinstance(error, EngineUnloadableError):
+                raise
             raise EngineError(str(error)) from error
         self._is_ready()
         return self.info
@@ -260,6 +263,7 @@ class EngineSupervisor:
         """Have the process that other servers use too; one of its own where that cannot be.
 
         Raises:
+            EngineUnloadableError: no process could compute anything here, shared or not.
             EngineError: `stop` was called meanwhile.
         """
         await self._close()
@@ -268,6 +272,8 @@ class EngineSupervisor:
         try:
             place = await asyncio.to_thread(place_of, self._home, _load_request(self.options))
             meeting = await join_in_thread(place)
+        except EngineUnloadableError:
+            raise
         except NeuralForgeError as error:
             text = f"The engine is not shared with other windows: {error}"
             self._notify(Notice("warning", text))
@@ -363,16 +369,16 @@ class EngineSupervisor:
             return
         loading, culprit = self.state == "starting", self._changing
         self._process = None
-        self._fail_pending(ending(code), lost=code == LOST)
+        self._fail_pending(ending(code), code)
         if loading and is_crash(code):
             self._blame_base(code)
         elif not loading:
             self._recovery = asyncio.get_running_loop().create_task(self._recover(culprit, code))
 
-    def _fail_pending(self, reason: str, *, lost: bool = False) -> None:
+    def _fail_pending(self, reason: str, code: int = 0) -> None:
         waiting, self._pending = self._pending, {}
         for receive in waiting.values():
-            receive({"error": reason, "lost": lost})
+            receive({"error": reason, "status": code})
 
     async def _recover(self, culprit: ResolvedStack | None, code: int) -> None:
         """Bring the engine back with the last stack that worked."""
@@ -392,7 +398,8 @@ class EngineSupervisor:
             self.info = await self._launch()
             self._is_ready()
         except (EngineError, AdapterError) as error:
-            if self.state == "restarting" and self._process is not None:
+            hopeless = self._process is not None or isinstance(error, EngineUnloadableError)
+            if self.state == "restarting" and hopeless:
                 self.state = "failed"
                 self._notify(Notice("error", f"The engine cannot be started again: {error}"))
 
@@ -446,7 +453,8 @@ class EngineSupervisor:
 def _error(reply: Message) -> EngineError | AdapterError:
     if reply.get("adapter"):
         return AdapterError(reply["error"])
-    return EngineLostError(reply["error"]) if reply.get("lost") else EngineError(reply["error"])
+    kinds = {LOST: EngineLostError, UNLOADABLE: EngineUnloadableError}
+    return kinds.get(reply.get("status", 0), EngineError)(reply["error"])
 
 
 def _load_request(options: EngineOptions) -> LoadRequest:
