@@ -11,6 +11,7 @@ from e2e.homes import publish
 from e2e.nvim.conftest import ATTACHED, Desk, Start
 from gguf_maker import make_base
 from neuralforge_adapters.store import PERSONAL
+from neuralforge_adapters.trainer_files import TrainerState, read_state
 from neuralforge_server.session.log import SessionLog
 
 LINE = "require('neuralforge').statusline()"
@@ -29,14 +30,13 @@ def desk(start: Start, house_repository: Path) -> Desk:
 
 @pytest.fixture
 def learning(start: Start, house_repository: Path, tmp_path: Path) -> Desk:
-    """A Neovim at the older half of a short history, with a base so small that training is quick."""
+    """A Neovim at the older half of a short history, with a base that is trained quickly."""
     base = make_base(
         tmp_path / "small.gguf", layers=2, width=64, heads=2, kv_heads=1, hidden=128,
         vocabulary=12_288,
     )  # fmt: skip
     desk = start(settings={"engine": {"base": str(base)}, "learning": BY_COMMAND})
-    clone = ("clone", "--quiet", "--depth", "24", house_repository.as_uri(), str(tmp_path / "house"))
-    git(tmp_path, *clone)
+    git(tmp_path, "clone", "--quiet", "--depth", "24", house_repository.as_uri(), "house")
     git(tmp_path / "house", "branch", "newest")
     git(tmp_path / "house", "reset", "--quiet", "--hard", "HEAD~12")
     return Desk(desk.nvim, desk.home, tmp_path / "house")
@@ -48,6 +48,13 @@ def git(folder: Path, *arguments: str) -> None:
 
 def shows(desk: Desk, text: str, seconds: float = 60.0) -> None:
     desk.nvim.wait_lua(f"{text!r}", f"{LINE}:find([==[{text}]==], 1, true)", seconds)
+
+
+def last_of(desk: Desk) -> TrainerState:
+    """What the trainer wrote last."""
+    state = read_state(desk.home)
+    assert state is not None
+    return state
 
 
 def trains_to(desk: Desk, version: str) -> None:
@@ -75,6 +82,16 @@ def test_a_training_is_agreed_to_begun_watched_paused_and_ended_and_its_version_
     shows(desk, "learning 0 %")
     desk.nvim.type(":NeuralForge cancel<CR>")
     shows(desk, "idle")
+    assert last_of(desk).message == "stopped by `cancel`"
+    desk.nvim.type(":NeuralForge train<CR>")
+    shows(desk, "learning 0 %")
+    desk.nvim.type(":NeuralForge skip<CR>")
+    shows(desk, "idle")
+    assert last_of(desk).message == "stopped by `skip`"
+    desk.nvim.type(":NeuralForge train session<CR>")
+    shows(desk, "learning 0 %")
+    shows(desk, "idle")
+    assert last_of(desk).message.startswith("too little is new: 0 new events")
     with SessionLog.open_to_read(desk.home.session_log) as log:
         assert log.consent(desk.folder) == "yes"
     publish(desk.home, PERSONAL)

@@ -14,6 +14,7 @@ local function select(items, prompt, format, on_choice)
     items,
     { prompt = prompt, format_item = format, kind = 'neuralforge' },
     function(item)
+      vim.cmd.redraw() -- the list goes, so that what is said next does not wait for a key
       if item then
         on_choice(item)
       end
