@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from neuralforge_adapters.base import Base
 from neuralforge_adapters.home import Home
 from neuralforge_trainer.errors import NothingToLearnError, ProofError
 from neuralforge_trainer.evaluate.heldout import Item
-from neuralforge_trainer.evaluate.history.figures import Answers, figures, pooled
+from neuralforge_trainer.evaluate.history import settings as proof_settings
+from neuralforge_trainer.evaluate.history.figures import Answers, collect_answers, figures, pooled
 from neuralforge_trainer.evaluate.history.goals import compare, judge_goals
 from neuralforge_trainer.evaluate.history.kept import Cell, Cost, Kept, Mark, Typed
 from neuralforge_trainer.evaluate.history.page import page
@@ -278,6 +280,41 @@ def test_what_is_kept_is_found_again_only_for_the_same_base_commit_and_settings(
     assert not [other for other in others if cell in other]
     assert SMALL.digest() == ProofSettings(updates=2, samples=30, items=4, lines=2).digest()
     assert SMALL.digest() != ProofSettings(updates=2, samples=30, items=4, lines=3).digest()
+
+
+def test_the_digest_covers_modules_that_exist_and_are_told_of_and_no_comments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "learning.md").read_text("utf-8")
+    for package, shapes in proof_settings._CODE.items():
+        root = Path(str(files(package)))
+        for shape in shapes:
+            assert list(root.glob(shape)), f"{package}: {shape}"
+            name = shape.removesuffix(".py")
+            assert f"`{name}`" in page or f"`{name.rpartition('/')[2]}`" in page, name
+    monkeypatch.setattr(proof_settings, "files", lambda package: tmp_path)
+    digests = []
+    for text in ("a = 1\n", "a = 1  # one\n", "a = 2\n"):
+        (tmp_path / "update.py").write_text(text, "utf-8")
+        digests.append(proof_settings.code_digest())
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_window_in_which_nothing_is_asked_or_typed_leaves_its_systems_out(tmp_path: Path) -> None:
+    kept = Kept(Home(tmp_path), Base(Path("b.gguf"), "a" * 64), "me/repo", "1" * 40, "digest")
+    for system, updates in (("base", 0), ("both", 1), ("both", 2)):
+        for window in (1, 2) if system == "base" else (updates,):
+            for aid in ("", "-aided"):
+                asked = marks("x.") if window == 1 else []
+                kept.put(Cell(system, updates, f"next-{window}{aid}"), asked)
+            kept.put(Cell(system, updates, f"typed-{window}"), [])
+    kept.put(Cell("joint", 2, "next-2"), [])
+    found = collect_answers("me/repo", kept, 2, ["both", "joint"], "both")
+    one = figures("me/repo", found)
+    assert [(row.system, row.windows) for row in one.systems] == [
+        ("base", {1: 0.5}), ("both", {1: 0.5}), ("base", {1: 0.5}), ("both", {1: 0.5})
+    ]  # fmt: skip
+    assert one.typing == [] and one.forgetting == []
 
 
 def test_lists_of_histories_are_checked_and_clones_are_found(tmp_path: Path) -> None:
