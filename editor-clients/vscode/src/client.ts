@@ -13,15 +13,15 @@ import {
   type LanguageClientOptions,
   type Middleware,
   type StaticFeature,
+  WorkDoneProgressCancelNotification,
 } from 'vscode-languageclient/node';
+import { handleProgress } from './progress.ts';
 import type { LiveStatus } from './protocol.ts';
 import { CLIENT_SECTIONS } from './settings.ts';
 import type { Launch } from './server/find.ts';
 
 const RESTARTS = 4;
 const WITHIN_MS = 180_000;
-/** How the server's title of a training's progress begins. */
-const TRAINING = 'Learning from ';
 
 export interface Hooks {
   /** The server's process ended; `restarts` says whether it is started again. */
@@ -48,7 +48,9 @@ export function makeClient(
     initializationFailedHandler: () => false,
     middleware: {
       ...suggestions,
-      handleWorkDoneProgress: quietly(),
+      handleWorkDoneProgress: handleProgress((token) => {
+        void client.sendNotification(WorkDoneProgressCancelNotification.type, { token });
+      }),
       workspace: {
         configuration: async (params, token, next) => {
           const values: unknown = await next(params, token);
@@ -61,19 +63,6 @@ export function makeClient(
   client.registerFeature(ASKS_FOR_STATUS);
   client.onNotification('neuralforge/status', hooks.status);
   return client;
-}
-
-/**
- * Progress as VS Code shows it, but for trainings: nobody has to act on one, and the status item
- * shows how far it is.
- */
-function quietly(): NonNullable<Middleware['handleWorkDoneProgress']> {
-  const trainings = new Set<number | string>();
-  return (token, params, next) => {
-    if (params.kind === 'begin' && params.title.startsWith(TRAINING)) trainings.add(token);
-    if (!trainings.has(token)) next(token, params);
-    else if (params.kind === 'end') trainings.delete(token);
-  };
 }
 
 /** The server tells its status only to clients that say that they show it. */

@@ -88,7 +88,7 @@ class Desk:
 
         def fits() -> bool:
             rows[:] = self.logged(name)
-            return bool(accept(rows))
+            return bool(rows and accept(rows))
 
         wait_for(self.home.root, fits, lambda: f"rows of the log; there are {rows}")
         return rows

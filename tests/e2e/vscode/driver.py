@@ -60,6 +60,11 @@ _SPANS = """elements => elements
     .sort(([a], [b]) => a.top - b.top || a.left - b.left)
     .map(([place, text]) => [Math.round(place.top), text])"""
 """Each piece of ghost text with its height on the screen, in reading order."""
+_FOLLOW = """item => {
+    const told = window.neuralforgeTold = [item.textContent];
+    new MutationObserver(() => told.push(item.textContent))
+        .observe(item, {childList: true, characterData: true, subtree: true});
+}"""
 _START_MS = 60_000
 _LISTENING = re.compile(r"HTTP server listening on http://127\.0\.0\.1:(\d+)/")
 
@@ -183,8 +188,9 @@ class Window:
 
     def open(self) -> None:
         """Load the window."""
+        what = "workspace" if self.folder.suffix == ".code-workspace" else "folder"
         self.page.goto(
-            f"http://127.0.0.1:{self._port}/?folder={quote(str(self.folder))}",
+            f"http://127.0.0.1:{self._port}/?{what}={quote(str(self.folder))}",
             timeout=_START_MS,
         )
         expect(self.status()).to_be_visible(timeout=_START_MS)
@@ -250,6 +256,11 @@ class Window:
         """NeuralForge's item in the status bar."""
         return self.page.locator('[id="neuralforge.neuralforge.status"]')
 
+    def follow_status(self) -> Callable[[], list[str]]:
+        """Keep every text that the status item shows from now on; gives them when called."""
+        self.status().evaluate(_FOLLOW)
+        return lambda: list(self.page.evaluate("() => window.neuralforgeTold"))
+
     def type(self, text: str, delay: float = 20) -> None:
         self.page.keyboard.type(text, delay=delay)
 
@@ -270,9 +281,36 @@ class Window:
         box = self.page.locator(".quick-input-widget input.input")
         expect(box).to_be_visible()
         self.page.keyboard.insert_text(title)
-        row = self.page.locator(".quick-input-list .monaco-list-row").first
-        expect(row).to_contain_text(title.partition(": ")[2] or title)
+        own_line = re.compile(rf"^{re.escape(title)}(,|$)")
+        rows = self.page.locator(".quick-input-list .monaco-list-row")
+        row = rows.and_(self.page.get_by_role("option", name=own_line))
+        expect(row).to_have_count(1)
+        row.click()
+
+    def answer(self, text: str) -> None:
+        """Fill in the open input box, or filter the open picker, and take what stands there."""
+        box = self.page.locator(".quick-input-widget:visible input.input")
+        expect(box).to_be_focused()
+        box.fill(text)
         self.press("Enter")
+
+    def save_as(self, file: Path) -> None:
+        """Answer VS Code's own dialog for a file to write."""
+        dialog = self.page.locator(".quick-input-widget:visible")
+        dialog.locator("input.input").fill(str(file))
+        expect(self.choices().first).to_be_visible()
+        dialog.get_by_role("button", name="OK").click()
+        expect(dialog).to_have_count(0)
+
+    def choose(self, text: str) -> None:
+        """Take the row of the open picker that has `text`."""
+        self.choices().filter(has_text=text).click()
+        expect(self.choices().filter(has_text=text)).to_have_count(0)
+
+    def refused(self, text: str) -> None:
+        """A message with `text` came; it and all others are put away."""
+        expect(self.notice(text).first).to_be_visible()
+        self.run("Notifications: Clear All Notifications")
 
     def choices(self) -> Locator:
         """The rows of the open picker."""

@@ -77,7 +77,9 @@ def test_candidates_on_demand(desk: Desk, window: Window) -> None:
     assert {row.text for row in rows if row.trigger == "invoked"} >= {first, second}
 
 
-@pytest.mark.parametrize("scope", ["in This File", "for This Language", "in This Workspace"])
+@pytest.mark.parametrize(
+    "scope", ["in This File", "for This Language", "in This Workspace", "Everywhere"]
+)
 def test_turned_off_nothing_comes_and_turned_on_it_does(
     desk: Desk, window: Window, scope: str
 ) -> None:

@@ -1,6 +1,8 @@
 /**
  * Commands on adapters and named stacks: pickers over what the server lists.
  */
+import { homedir } from 'node:os';
+import path from 'node:path';
 import { type QuickPickItem, Uri, window } from 'vscode';
 import type { AdapterList, AdapterRow, StackEntry, StackList, StackRow } from '../protocol.ts';
 import { adapterRow, scaleText, stackRow, stackText } from '../views/rows.ts';
@@ -10,7 +12,7 @@ interface Choice<T> extends QuickPickItem {
   value: T;
 }
 
-export function adapterCommands({ session }: Parts): Record<string, Command> {
+export function adapterCommands({ session, status }: Parts): Record<string, Command> {
   const list = (): Promise<AdapterList> => session.command('neuralforge.adapter.list');
   const change = async (name: string, ...args: unknown[]): Promise<void> => {
     const answer = await session.command<{ stack: StackEntry[] }>(name, ...args);
@@ -51,14 +53,17 @@ export function adapterCommands({ session }: Parts): Record<string, Command> {
       const row = await versions('Roll back to', given, (one) => one.fits && !one.current);
       if (row !== undefined) await change('neuralforge.adapter.rollback', row.adapter);
     },
-    ...stackCommands(session, change),
+    ...stackCommands(session, change, (text) => {
+      window.setStatusBarMessage(`NeuralForge: ${text}`, 5000);
+      status.look();
+    }),
     exportAdapter: () => exportPersonal(session),
   };
 }
 
 async function exportPersonal(session: Parts['session']): Promise<void> {
   const target = await window.showSaveDialog({
-    defaultUri: Uri.file('personal-adapter.zip'),
+    defaultUri: Uri.file(path.join(homedir(), 'personal-adapter.zip')),
     filters: { 'PEFT adapter, zipped': ['zip'] },
     title: 'Export the personal adapter',
   });
@@ -72,7 +77,11 @@ async function exportPersonal(session: Parts['session']): Promise<void> {
 
 type Change = (name: string, ...args: unknown[]) => Promise<void>;
 
-function stackCommands(session: Parts['session'], change: Change): Record<string, Command> {
+function stackCommands(
+  session: Parts['session'],
+  change: Change,
+  done: (text: string) => void,
+): Record<string, Command> {
   const pick = async (title: string, given: unknown): Promise<string | undefined> => {
     if (typeof given === 'string') return given;
     const { stacks } = await session.command<StackList>('neuralforge.stack.list');
@@ -88,11 +97,13 @@ function stackCommands(session: Parts['session'], change: Change): Record<string
       const name = await window.showInputBox({ prompt: 'A name for the stack in force' });
       if (!name) return;
       await session.command('neuralforge.stack.save', name);
-      window.setStatusBarMessage(`NeuralForge: the stack is saved as ${name}`, 5000);
+      done(`the stack is saved as ${name}`);
     },
     removeStack: async (given) => {
       const name = await pick('Forget a named stack', given);
-      if (name !== undefined) await session.command('neuralforge.stack.remove', name);
+      if (name === undefined) return;
+      await session.command('neuralforge.stack.remove', name);
+      done(`the stack ${name} is forgotten`);
     },
   };
 }

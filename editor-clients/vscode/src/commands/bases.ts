@@ -15,7 +15,9 @@ export function baseCommands({ session }: Parts): Record<string, Command> {
       const message = `${base.name} comes into use once your adapter is trained for it.`;
       const chosen = await window.showInformationMessage(message, 'Use It Now, Without');
       if (chosen !== undefined) await use(base, true);
+      return;
     }
+    window.setStatusBarMessage(`NeuralForge: ${base.name} is in use`, 5000);
   };
   return {
     chooseBase: async () => {
