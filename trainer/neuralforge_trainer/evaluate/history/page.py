@@ -13,13 +13,18 @@ from neuralforge_trainer.evaluate.history.plots import plots
 from neuralforge_trainer.evaluate.history.report import Report, markdown
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem;
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 84rem; margin: 2rem auto; padding: 0 1rem;
        color: #222; background: #fff; }
 table { border-collapse: collapse; margin: 1rem 0; font-size: 13px; }
-td, th { padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: left; }
+td, th { padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: left;
+         white-space: nowrap; }
+td.long { white-space: normal; }
 th { border-bottom: 2px solid #888; }
 figure { margin: 1.5rem 0; } figcaption { font-weight: 600; } svg { max-width: 100%; height: auto; }
 """
+
+_LONG = 60
+"""Characters from which on a cell may take several lines."""
 
 
 def page(report: Report) -> str:
@@ -68,10 +73,15 @@ def _html(lines: list[str]) -> str:
 def _table(lines: list[str]) -> str:
     rows = [line[2:-2].split(" | ") for line in lines if not line.startswith("| ---")]
     cells = [
-        "".join(f"<{tag}>{_words(cell)}</{tag}>" for cell in row)
+        "".join(_cell(tag, text) for text in row)
         for tag, row in zip(["th"] + ["td"] * len(rows), rows, strict=False)
     ]
     return f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
+
+
+def _cell(tag: str, text: str) -> str:
+    kind = ' class="long"' if len(text) > _LONG else ""
+    return f"<{tag}{kind}>{_words(text)}</{tag}>"
 
 
 def _words(text: str) -> str:
