@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from git_maker import BO, GitMaker, isolate
-from neuralforge_adapters.home import Home
+from neuralforge_adapters.home import Home, read_json, write_json
 from neuralforge_trainer.collect import collect
 from neuralforge_trainer.collecting.material import items_of, split_by_time
 from neuralforge_trainer.errors import EmptyRepositoryError, JobError, NothingToLearnError
@@ -208,6 +208,31 @@ def test_a_job_file_names_datasets_and_a_selection(tmp_path: Path) -> None:
     path.write_text('{"datasets": "a.jsonl"}')
     with pytest.raises(JobError, match="datasets must be a list"):
         read_job(path)
+
+
+def test_a_commit_is_learnt_once_in_whatever_worktree_or_clone_it_lies(
+    history: GitMaker, home: Home, tmp_path: Path
+) -> None:
+    job = Job(repository=history.root, settings=FEW)
+    learnt = collect(home, job)
+    learnt.remember()
+    history.git("worktree", "add", "--quiet", "-b", "side", str(tmp_path / "tree"))
+    history.git("clone", "--quiet", ".", str(tmp_path / "clone"))
+    strange = {"time": 9e9, "commit": "f" * 40}, {"time": 9e9, "commit": "--all"}
+    file = home.profile_dir / "trained.json"
+    write_json(file, {**read_json(file), "elsewhere": strange[0], "damaged": strange[1]})  # type: ignore[dict-item]
+    for name in ("tree", "clone"):
+        other = replace(job, repository=tmp_path / name)
+        found = collect(home, other)
+        assert found.data["from"] > learnt.data["to"], "what was held out is new"
+        assert len(collect(home, replace(other, everything=True)).samples) == len(learnt.samples)
+    side = GitMaker(tmp_path / "tree-alone")
+    side.root, side.now = tmp_path / "tree", history.now - 86_400
+    for number in range(10, 20):
+        commit_lines(side, number, "side.py")  # older than what was learnt, and yet new
+    found = collect(home, replace(job, repository=side.root))
+    assert {sample.path for sample in found.samples} == {"side.py"}
+    assert found.data["from"] == history.now - 86_400 + 60
 
 
 def test_another_authors_lines_are_learnt_only_when_asked(history: GitMaker, home: Home) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from git_maker import GitMaker, isolate
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.trainer_files import TrainerState
 from neuralforge_server.learning.reasons import why_none
@@ -135,6 +136,25 @@ def test_trainings_that_end_well_do_not_count_as_tries(attempts: Attempts) -> No
     for _ in range(5):
         attempts.started(Job(ONE), 0, ended("done"))
     assert attempts.unfinished(ended("failed")) == Job(ONE)
+
+
+def test_a_linked_worktree_is_no_repository_that_was_never_learned_from(
+    attempts: Attempts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isolate(monkeypatch, tmp_path)
+    now = 1_800_000_000
+    monkeypatch.setattr("time.time", lambda: now)
+    made = GitMaker(tmp_path / "project")
+    made.commit({"a.py": "value = 1\n"})
+    tree, other = tmp_path / "tree", GitMaker(tmp_path / "other")
+    made.git("worktree", "add", "--quiet", "-b", "side", str(tree))
+    assert attempts.new_commits([made.root, tree]) == {made.root: None, tree: None}
+    attempts.started(Job(made.root), 0)
+    assert attempts.new_commits([tree, other.root]) == {tree: 0, other.root: None}
+    linked = GitMaker(tmp_path / "unused")
+    linked.root, linked.now = tree, now
+    linked.commit({"b.py": "value = 2\n"})
+    assert attempts.new_commits([made.root, tree]) == {made.root: 0, tree: 1}
 
 
 def test_commits_are_counted_from_the_reflog_by_time() -> None:

@@ -8,7 +8,7 @@ neither a restart nor a second server starts it again. Knows no history.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,11 +95,16 @@ class Attempts:
         return count - min(count, known)
 
     def new_commits(self, repositories: Iterable[Path]) -> dict[Path, int | None]:
-        """Commits since the last start, by repository; None: there was none."""
+        """Commits since the last start, by repository; None: there was none.
+
+        A linked worktree that never had one is held against those of its repository, since what
+        they have in common was learnt there.
+        """
         known = self._read()["repositories"]
+        started = {r: _latest(known, r) for r in repositories}
         return {
-            r: commits_since(read_reflog(r), known[str(r)]) if str(r) in known else None
-            for r in repositories
+            r: None if at is None else commits_since(read_reflog(r), at)
+            for r, at in started.items()
         }
 
     def _tries(self, job: Job, state: TrainerState | None) -> int:
@@ -125,6 +130,16 @@ class Attempts:
             },
             "last": known.get("last"),
         }
+
+
+def _latest(known: Mapping[str, float], repository: Path) -> float | None:
+    """When a training on `repository` was started last, else one on another worktree of it."""
+    if str(repository) in known:
+        return known[str(repository)]
+    from neuralforge_server.session.worktrees import worktrees  # slow to import
+
+    times = [known[str(root)] for root in worktrees(repository) if str(root) in known]
+    return max(times, default=None)
 
 
 def _is_interrupted(end: TrainerState | None) -> bool:

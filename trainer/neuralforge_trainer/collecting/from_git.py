@@ -13,13 +13,13 @@ from functools import partial
 from pathlib import Path
 
 from neuralforge_adapters.home import Home
-from neuralforge_trainer.collecting.learnt import learnt_until, set_learnt
+from neuralforge_trainer.collecting.learnt import learnt_elsewhere, learnt_until, set_learnt
 from neuralforge_trainer.collecting.material import Material, is_near, refuse_little
 from neuralforge_trainer.evaluate.heldout import Item, heldout_items, split
 from neuralforge_trainer.samples.choice import Candidate, choose
 from neuralforge_trainer.samples.dedup import Distinct
 from neuralforge_trainer.samples.fim import cut, spots_of
-from neuralforge_trainer.samples.git import CommitChange, choose_author, user_commits
+from neuralforge_trainer.samples.git import CommitChange, choose_author, reachable, user_commits
 from neuralforge_trainer.samples.repository import open_repository
 from neuralforge_trainer.samples.sample import Sample, Source
 from neuralforge_trainer.samples.selection import Selection
@@ -89,9 +89,8 @@ def from_git(home: Home, path: Path, job: Job) -> Material:
     settings = job.settings
     until = math.inf if job.until is None else job.until
     history = read_history(path, job.author, settings.max_commits, until)
-    since = 0.0 if job.everything else learnt_until(home, history.repository)
-    known = [change for change in history.changes if change.time <= since]
-    new = select((c for c in history.changes if c.time > since), job.selection)
+    known, unknown = ([], history.changes) if job.everything else _told_apart(home, history)
+    new = select(unknown, job.selection)
     train, samples, items = _split(history, known, new, job)
     what = f"{len(new)} new commits in {history.repository}"
     refuse_little(samples, items, settings, what)
@@ -109,6 +108,15 @@ def from_git(home: Home, path: Path, job: Job) -> Material:
     return Material(
         samples, items, data, history.reason, lambda: set_learnt(home, history.repository, newest)
     )
+
+
+def _told_apart(home: Home, history: History) -> tuple[list[CommitChange], list[CommitChange]]:
+    """(commits that were learnt, those that were not): here, in a worktree, or in a clone."""
+    since = learnt_until(home, history.repository)
+    others = learnt_elsewhere(home, history.repository)
+    there = reachable(open_repository(Path(history.repository)), others) if others else frozenset()
+    known = [c for c in history.changes if c.time <= since or c.commit in there]
+    return known, [c for c in history.changes if c.time > since and c.commit not in there]
 
 
 def _split(

@@ -7,6 +7,7 @@ its content alone, whatever its name. Knows no repository and no sample.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -27,6 +28,13 @@ def learnt_until(home: Home, repository: str) -> float:
     """The time (Unix seconds) of the newest commit learnt; 0 for none."""
     entry = _read(home).get(repository)
     return float(entry.get("time", 0.0)) if isinstance(entry, dict) else 0.0
+
+
+def learnt_elsewhere(home: Home, repository: str) -> list[str]:
+    """The newest commits learnt in other folders, which may be worktrees or clones of this one."""
+    entries = [entry for name, entry in _read(home).items() if name != repository]
+    commits = [str(entry.get("commit", "")) for entry in entries if isinstance(entry, dict)]
+    return [commit for commit in commits if re.fullmatch("[0-9a-f]{40}", commit)]
 
 
 def set_learnt(home: Home, repository: str, newest: CommitChange) -> None:

@@ -169,6 +169,14 @@ def user_commits(
             yield CommitChange(commit.id, commit.time, present)
 
 
+def reachable(repository: Repository, commits: Sequence[str]) -> frozenset[str]:
+    """The ids of `commits` and of all that they build on; those that it lacks are passed over."""
+    if not commits:
+        return frozenset()
+    output = _run(repository, "rev-list", "--ignore-missing", "--stdin", lines=commits)
+    return frozenset(output.decode("ascii", "replace").split())
+
+
 def _commits(repository: Repository) -> list[_Commit]:
     """Every commit that can be reached, children before parents; cut short where one is missing."""
     shape = "%x00".join(("%H", "%P", "%ct", "%aN", "%aE", "%s"))
