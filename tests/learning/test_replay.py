@@ -103,6 +103,47 @@ def test_after_a_purge_what_comes_later_is_as_likely_as_what_stayed() -> None:
     _assert_uniform(counts, total / 150, share=total / runs / 150)
 
 
+def test_after_a_purge_by_age_newcomers_are_as_likely_as_what_was_left() -> None:
+    """A threshold that began anew would hold each newcomer, but two in five of what was left."""
+    counts = [0] * 150
+    runs, total = 500, 0
+    for seed in range(runs):
+        reservoir, source = Reservoir[str](80), random.Random(seed)
+        for number in range(-100, 100):
+            list(reservoir.offer("r", source.random(), number))
+        stratum = reservoir.strata["r"]
+        stratum.held = [(key, number) for key, number in stratum.held if number >= 0]
+        for number in range(100, 150):
+            list(reservoir.offer("r", source.random(), number))
+        total += len(stratum.held)
+        for _, number in stratum.held:
+            counts[number] += 1
+    assert total / runs == pytest.approx(60, abs=1.5)
+    _assert_uniform(counts, total / 150, share=total / runs / 150)
+
+
+def test_a_stratum_that_a_purge_by_age_has_thinned_out_goes_on_with_its_threshold(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "r.db"
+    with ReplayBuffer(path, 80) as buffer:
+        buffer.add(_samples(100), now=1000.0)
+        buffer.add(_samples(100, start=100), now=2000.0)
+        before = _thresholds(path)
+        assert 0 < buffer.purge(before=1500.0) < 80
+        assert _thresholds(path) == before and 0 < before[0] < 1
+        left = len(buffer)
+        buffer.add(_samples(100, start=200), now=3000.0)
+        assert left + 20 < len(buffer) <= 80, "it grows back as it would have grown"
+
+
+def _thresholds(path: Path) -> list[float]:
+    connection = sqlite3.connect(path)
+    found = [row[0] for row in connection.execute("select threshold from strata")]
+    connection.close()
+    return found
+
+
 def test_a_purge_makes_room_that_later_samples_fill(tmp_path: Path) -> None:
     with ReplayBuffer(tmp_path / "r.db", 80) as buffer:
         buffer.add(_samples(100))

@@ -142,9 +142,9 @@ def estimate_fisher(
     """The diagonal Fisher of the LoRA's weights, for each predicted token, on the CPU.
 
     Squares and sums are in float32; matrix products as the caller's autocast has them, in an
-    update bfloat16 where that is native (`placement.half_products`). Labels are drawn from the model's own predictions at the positions that carry loss; gradients
-    are those of single samples, in evaluation mode. Samples that give no finite gradient are
-    left out.
+    update bfloat16 where that is native (`placement.half_products`). Labels are drawn from the
+    model's own predictions at the positions that carry loss; gradients are those of single
+    samples, in evaluation mode. Samples that give no finite gradient are left out.
     """
     import torch
 

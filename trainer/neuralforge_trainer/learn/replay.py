@@ -139,7 +139,8 @@ class ReplayBuffer:
 
         Returns how many samples went. Both given: what matches both. Times are known of held
         samples only, so a stratum that loses some of them is taken to have been offered fewer in
-        proportion; one that loses all is forgotten with its threshold.
+        proportion; one that loses all is forgotten with its threshold. One that keeps some keeps
+        its threshold: a new one would hold every newcomer, but of what was left only a part.
         """
         matched = {"repository": repository, "before": before}
         with self._transaction():
