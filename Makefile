@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 REPO ?= .
 
-.PHONY: setup demo test editors e2e check bench bench-typing docs format clean
+.PHONY: setup demo test editors e2e screenshots check bench bench-typing docs format clean
 
 setup: $(VENV)/.ready
 
@@ -30,6 +30,12 @@ editors: setup
 # Their tests alone; an editor that cannot be had is an error here, and a skip in `make test`.
 e2e: editors
 	NEURALFORGE_E2E_REQUIRED=1 $(BIN)/python -m pytest tests/e2e
+
+# The README's pictures, from the tests that see what they show.
+screenshots: editors
+	NEURALFORGE_E2E_REQUIRED=1 $(BIN)/python -m pytest tests/e2e/vscode/test_typing.py tests/e2e/vscode/test_training.py
+	for shown in ghost-text training adapters status privacy; do \
+	  cp tests/e2e/artifacts/vscode-$$shown.png docs/images/ || exit 1; done
 
 check: setup
 	$(BIN)/ruff check .

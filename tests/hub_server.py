@@ -38,6 +38,8 @@ class FakeHub:
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     """Method, path, and the Range header."""
     endpoint: str = ""
+    repository: str = REPOSITORY
+    """The only one that it has."""
 
     @property
     def ranges(self) -> list[str]:
@@ -85,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
             ]
             return self._send(200, json.dumps(tree).encode(), {})
         name = self.path.rpartition("/")[2]
-        if not self.path.startswith(f"/{REPOSITORY}/resolve/"):
+        if not self.path.startswith(f"/{hub.repository}/resolve/"):
             return self._send(404, b"", {"X-Error-Code": "RepoNotFound"})
         if name not in hub.files:
             return self._send(404, b"", {"X-Error-Code": "EntryNotFound"})

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, FrameLocator, Locator, Page, expect
 from watchfiles import watch
 
 from e2e.install.vscode import VSCode
@@ -60,6 +60,8 @@ _SPANS = """elements => elements
     .sort(([a], [b]) => a.top - b.top || a.left - b.left)
     .map(([place, text]) => [Math.round(place.top), text])"""
 """Each piece of ghost text with its height on the screen, in reading order."""
+_STATUS_FITS = """pattern => new RegExp(pattern).test(
+    document.getElementById("neuralforge.neuralforge.status")?.textContent)"""
 _FOLLOW = """item => {
     const told = window.neuralforgeTold = [item.textContent];
     new MutationObserver(() => told.push(item.textContent))
@@ -252,9 +254,28 @@ class Window:
             lines[top] = lines.get(top, "") + text
         return "\n".join(lines.values()).replace("\u00a0", " ")
 
+    @property
+    def webview(self) -> FrameLocator:
+        """What stands in the shown webview."""
+        return self.page.frame_locator("iframe.webview.ready").frame_locator("#active-frame")
+
+    def widen_side_bar(self) -> None:
+        """Make room for long rows, by dragging its edge."""
+        box = self.page.locator(".part.sidebar").bounding_box()
+        assert box is not None
+        edge, middle = box["x"] + box["width"], box["y"] + box["height"] / 2
+        self.page.mouse.move(edge, middle)
+        self.page.mouse.down()
+        self.page.mouse.move(edge + 170, middle, steps=4)
+        self.page.mouse.up()
+
     def status(self) -> Locator:
         """NeuralForge's item in the status bar."""
         return self.page.locator('[id="neuralforge.neuralforge.status"]')
+
+    def wait_status(self, pattern: str, timeout: float) -> None:
+        """Wait until the status item fits a regular expression, be it for one frame only."""
+        self.page.wait_for_function(_STATUS_FITS, arg=pattern, timeout=timeout, polling="raf")
 
     def follow_status(self) -> Callable[[], list[str]]:
         """Keep every text that the status item shows from now on; gives them when called."""
@@ -297,8 +318,9 @@ class Window:
     def save_as(self, file: Path) -> None:
         """Answer VS Code's own dialog for a file to write."""
         dialog = self.page.locator(".quick-input-widget:visible")
+        expect(self.choices().first).to_be_visible()  # it has filled in its own proposal
         dialog.locator("input.input").fill(str(file))
-        expect(self.choices().first).to_be_visible()
+        expect(self.choices()).to_have_count(1)  # only "..": it has read the folder
         dialog.get_by_role("button", name="OK").click()
         expect(dialog).to_have_count(0)
 

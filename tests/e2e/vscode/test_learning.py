@@ -30,12 +30,10 @@ def test_a_swapped_adapter_suggests_something_else(desk: Desk, window: Window) -
     publish(desk.home, "babbler", seed=1, strength=0.4)
     window.run("NeuralForge: Load an Adapter…")
     expect(window.choices().first).to_contain_text("babbler@v0001")
-    window.screenshot("adapters")
     window.press("Enter")
     expect(window.choices()).to_have_count(0)
     window.run("NeuralForge: Status…")
     expect(window.choices().filter(has_text="Stack")).to_contain_text("babbler@v0001")
-    window.screenshot("status")
     window.press("Escape")
     window.show(desk.write(READERS, "after.py"))
     window.press("Control+End")
@@ -56,20 +54,31 @@ def repository(house_repository: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(house_repository, tmp_path / "house"))
 
 
-def test_a_training_is_started_paused_resumed_and_cancelled(desk: Desk, repository: Path) -> None:
+def test_a_training_is_started_paused_resumed_cancelled_and_skipped(
+    desk: Desk, repository: Path
+) -> None:
     at = Desk(desk.code, desk.home, desk.browser, repository)
     with at.window() as window:
         window.run("NeuralForge: Train Now from This Repository")
         expect(window.status()).to_contain_text("learning", timeout=_TRAINING_MS)
-        window.screenshot("training")
         window.run("NeuralForge: Pause Training")
         expect(window.status()).to_contain_text("paused", timeout=_TRAINING_MS)
         window.run("NeuralForge: Resume Training")
         expect(window.status()).to_contain_text("learning", timeout=_TRAINING_MS)
         window.run("NeuralForge: Cancel This Training")
         expect(window.status()).not_to_contain_text("learning", timeout=_TRAINING_MS)
-        state = read_state(desk.home)
-        assert state is not None and state.state == "cancelled"
+        assert said(desk) == ("cancelled", "stopped by `cancel`")
+        window.run("NeuralForge: Train Now from This Repository")
+        expect(window.status()).to_contain_text("learning", timeout=_TRAINING_MS)
+        window.run("NeuralForge: Skip This Training: Never Train on Its Samples")
+        expect(window.status()).not_to_contain_text("learning", timeout=_TRAINING_MS)
+        assert said(desk) == ("cancelled", "stopped by `skip`")
+
+
+def said(desk: Desk) -> tuple[str, str] | None:
+    """The trainer's state and message."""
+    state = read_state(desk.home)
+    return None if state is None else (state.state, state.message)
 
 
 def test_a_new_version_serves_without_a_restart_and_the_report_opens(
@@ -83,6 +92,5 @@ def test_a_new_version_serves_without_a_restart_and_the_report_opens(
     assert desk.processes("neuralforge serve") == servers
     window.run("NeuralForge: Open the Report")
     expect(window.page.locator(".tab.active")).to_contain_text("NeuralForge Report")
-    shown = window.page.frame_locator("iframe.webview.ready").frame_locator("#active-frame")
-    expect(shown.locator("h1").first).to_be_visible()
+    expect(window.webview.locator("h1").first).to_be_visible()
     window.screenshot("report")

@@ -45,6 +45,7 @@ def test_a_training_runs_to_its_end_its_version_serves_and_is_rolled_back(desk: 
     with desk.window() as window:
         servers = desk.processes("neuralforge serve")
         window.run("View: Show NeuralForge")
+        window.widen_side_bar()
         assert served(desk, window, "base.py") == "[]"
 
         train(desk, window, "personal@v0001")
@@ -52,8 +53,16 @@ def test_a_training_runs_to_its_end_its_version_serves_and_is_rolled_back(desk: 
         commit_the_rest(desk.folder)
         train(desk, window, "personal@v0002")
         assert "personal@v0002" in served(desk, window, "second.py")
-        window.screenshot("training")
 
+        window.run("NeuralForge: Adapters…")
+        newest = window.choices().filter(has_text="personal@v0002")
+        expect(newest).to_contain_text(re.compile(r"loaded.*exact \d+ %"))
+        window.screenshot("adapters")
+        window.press("Escape")
+        window.run("NeuralForge: Status…")
+        expect(window.choices().filter(has_text="Stack")).to_contain_text("personal@v0002")
+        window.screenshot("status")
+        window.press("Escape")
         window.run("NeuralForge: Roll Back an Adapter…")
         expect(window.choices()).to_have_count(1)
         expect(window.choices()).to_contain_text("personal@v0001")
@@ -62,12 +71,17 @@ def test_a_training_runs_to_its_end_its_version_serves_and_is_rolled_back(desk: 
         assert "personal@v0001" in served(desk, window, "back.py")
         assert desk.processes("neuralforge serve") == servers, "nothing was restarted"
 
+        window.run("NeuralForge: What Is Logged, and Where")
+        expect(window.webview.get_by_text(str(desk.home.root)).first).to_be_visible()
+        window.screenshot("privacy")
+
 
 def train(desk: Desk, window: Window, version: str) -> None:
     """Train by command, and watch the progress until `version` is there."""
     told = window.follow_status()
     window.run("NeuralForge: Train Now from This Repository")
-    expect(window.status()).to_contain_text("learning", timeout=_TRAINING_MS)
+    window.wait_status("learning [1-9]", _TRAINING_MS)
+    window.screenshot("training")
     expect(window.status()).not_to_contain_text("learning", timeout=_TRAINING_MS)
     state = read_state(desk.home)
     assert state is not None and (state.state, state.version) == ("done", version), state
