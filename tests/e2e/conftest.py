@@ -25,7 +25,8 @@ REQUIRED = "NEURALFORGE_E2E_REQUIRED"
 _Program = TypeVar("_Program")
 
 
-def _had(install: Callable[[], _Program]) -> _Program:
+def had(install: Callable[[], _Program]) -> _Program:
+    """What an installer gives; skips the test where that cannot be had."""
     try:
         return install()
     except InstallError as error:
@@ -37,25 +38,25 @@ def _had(install: Callable[[], _Program]) -> _Program:
 @pytest.fixture(scope="session")
 def nvim_program() -> Path:
     """Neovim 0.12 or newer."""
-    return _had(neovim)
+    return had(neovim)
 
 
 @pytest.fixture(scope="session")
 def old_nvim_program() -> Path:
     """Neovim 0.11, which has no inline completion of its own."""
-    return _had(old_neovim)
+    return had(old_neovim)
 
 
 @pytest.fixture(scope="session")
 def vscode_program() -> VSCode:
     """VS Code, as code-server, and a Chromium."""
-    return _had(vscode)
+    return had(vscode)
 
 
 @pytest.fixture(scope="session")
 def vsix() -> Path:
     """Our extension for VS Code, built from the checkout."""
-    return _had(packaged)
+    return had(packaged)
 
 
 @pytest.fixture(scope="session")
