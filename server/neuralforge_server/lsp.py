@@ -196,8 +196,9 @@ def _did_partially_accept(ls: Server, params: Any) -> None:
     identifier = _reported_id(params)
     length = params.get("acceptedLength") if isinstance(params, dict) else None
     if ls.app.writer is not None and identifier is not None and type(length) is int:
-        texts = ls.app.snapshot()
-        ls.app.writer.post(lambda recorder: recorder.accepted(identifier, length, texts))
+        texts, shown = ls.app.snapshot(), params["item"].get("insertText")
+        of = shown if isinstance(shown, str) else None
+        ls.app.writer.post(lambda recorder: recorder.accepted(identifier, length, texts, of))
 
 
 def _did_dismiss(ls: Server, params: Any) -> None:

@@ -136,19 +136,26 @@ class Recorder:
         return self.log.record_outcome(suggestion_id, "dismissed", "client")
 
     def accepted(
-        self, suggestion_id: str, units: int | None, lines: Mapping[str, Sequence[str]]
+        self,
+        suggestion_id: str,
+        units: int | None,
+        lines: Mapping[str, Sequence[str]],
+        shown: str | None = None,
     ) -> bool:
         """The client says that a suggestion, or `units` of UTF-16 of it, was taken.
 
         Args:
             lines: the open documents as they are now; the report may come before the edit.
+            shown: the text that the units are of; by default what was sent of it last, which
+                may still be on its way.
         """
         sent = self._sent.get(suggestion_id)
         outcome, length = "accepted", None
         if sent is not None and units is not None:
-            taken = code_points(sent.rest, units, "utf-16")
-            outcome = "accepted" if taken >= len(sent.rest) else "partial"
-            length = len(sent.text) - len(sent.rest) + taken
+            rest = shown if shown and sent.text.endswith(shown) else sent.rest
+            taken = code_points(rest, units, "utf-16")
+            outcome = "accepted" if taken >= len(rest) else "partial"
+            length = len(sent.text) - len(rest) + taken
         recorded = self.log.record_outcome(
             suggestion_id, "partial" if outcome == "partial" else "accepted", "client", length
         )

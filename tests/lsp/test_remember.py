@@ -90,6 +90,23 @@ async def test_shown_and_partly_accepted_as_other_completion_servers_define_it(
     assert row is not None and (row.outcome, row.accepted_length) == ("partial", 3)
 
 
+async def test_a_part_is_counted_in_the_text_that_the_client_names(
+    editor: LspClient, editor_home: Home, source: Path
+) -> None:
+    uri, item = await suggest(editor, source)
+    editor.change(uri, item["insertText"][:2], END)
+    (rest,) = await editor.complete(uri, (END[0], END[1] + 2))
+    assert rest["command"]["arguments"] == item["command"]["arguments"]
+    assert item["insertText"] == item["insertText"][:2] + rest["insertText"]
+    for named, length in ((item, 3), (rest, 2)):  # the first was still on the client's screen
+        accepted = {"item": named, "acceptedLength": length}
+        editor.notify("textDocument/didPartiallyAcceptCompletion", accepted)
+        await settle(editor)
+        row = row_of(editor_home, item)
+        assert row is not None and row.outcome == "partial"
+        assert row.accepted_length == (3 if named is item else 4)
+
+
 async def test_a_client_that_knows_of_a_dismissal_tells_it(
     editor: LspClient, editor_home: Home, source: Path
 ) -> None:

@@ -96,8 +96,9 @@ function makeParts(context: ExtensionContext): Parts {
   const status = new StatusModel(session);
   const suggestions = new Suggestions(
     toggles,
-    (method, id, more) => {
-      session.tell(method, { item: { command: { arguments: [id] } }, ...more });
+    (method, { id, text }, more) => {
+      const item = { insertText: text, command: { arguments: [id] } };
+      session.tell(method, { item, ...more });
     },
     () => {
       status.look();

@@ -19,7 +19,11 @@ import { acceptedUnits, type OnShow } from './partial.ts';
 import type { Toggles } from './toggles.ts';
 
 /** Tells the server: `about` is the suggestion, as the server's notifications name it. */
-export type Report = (method: string, id: string, more?: Record<string, unknown>) => void;
+export type Report = (
+  method: string,
+  about: Pick<OnShow, 'id' | 'text'>,
+  more?: Record<string, unknown>,
+) => void;
 
 interface Shown extends OnShow {
   document: TextDocument;
@@ -65,7 +69,7 @@ export class Suggestions {
     if (id === null || !isAt(document, position) || (chosen && !text.startsWith(chosen.text))) {
       return;
     }
-    if (this.shown?.id !== id) this.report('textDocument/didShowCompletion', id);
+    if (this.shown?.id !== id) this.report('textDocument/didShowCompletion', { id, text });
     this.shown = { id, text, start: document.offsetAt(position), document };
   }
 
@@ -78,7 +82,7 @@ export class Suggestions {
     const offset = shown.document.offsetAt(editor.selection.active);
     const units = acceptedUnits(shown, offset, shown.document.getText());
     if (units > 0) {
-      this.report('textDocument/didPartiallyAcceptCompletion', shown.id, { acceptedLength: units });
+      this.report('textDocument/didPartiallyAcceptCompletion', shown, { acceptedLength: units });
     }
   }
 
@@ -87,7 +91,7 @@ export class Suggestions {
     const shown = this.shown;
     this.shown = null;
     await commands.executeCommand('editor.action.inlineSuggest.hide');
-    if (shown !== null) this.report('textDocument/didDismissCompletion', shown.id);
+    if (shown !== null) this.report('textDocument/didDismissCompletion', shown);
   }
 }
 

@@ -7,6 +7,8 @@
 import { ConfigurationTarget, type TextDocument, workspace } from 'vscode';
 import { SECTION } from './settings.ts';
 
+const ENABLED = 'completion.enabled';
+
 export class Toggles {
   private readonly off = new Set<string>();
 
@@ -52,7 +54,7 @@ function section() {
 }
 
 function isOn(): boolean {
-  return section().get('completion.enabled', true);
+  return section().get(ENABLED, true);
 }
 
 function languages(): Record<string, boolean> {
@@ -64,8 +66,18 @@ function speaks(named: Record<string, boolean>, languageId: string): boolean {
   return named[languageId] ?? named['*'] ?? true;
 }
 
+/**
+ * Turns suggestions off or on as far as they are seen here. A workspace that says what everywhere
+ * holds says nothing of its own, so that it follows when that changes.
+ */
 async function flip(target: ConfigurationTarget): Promise<boolean> {
   const on = !isOn();
-  await section().update('completion.enabled', on, target);
+  const kept = section().inspect<boolean>(ENABLED);
+  const everywhere = target === ConfigurationTarget.Global;
+  if (everywhere) await section().update(ENABLED, on, target);
+  const said = everywhere ? on : (kept?.globalValue ?? true);
+  if (!everywhere || kept?.workspaceValue !== undefined) {
+    await section().update(ENABLED, on === said ? undefined : on, ConfigurationTarget.Workspace);
+  }
   return on;
 }
