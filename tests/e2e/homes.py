@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from gguf_maker import make_adapter
@@ -18,6 +19,16 @@ def publish(home: Home, name: str, *, seed: int = 0, strength: float = 0.02) -> 
     with store.staging(name) as folder:
         make_adapter(folder / GGUF_FILE, seed=seed, strength=strength, base_digest=digest)
         return store.publish(folder, Manifest(name, digest, rank=8, alpha=8.0))
+
+
+def publish_again(home: Home, name: str) -> AdapterVersion:
+    """What is current of `name`, once more as its next version."""
+    store = AdapterStore(home)
+    current = store.current(name)
+    assert current is not None
+    with store.staging(name) as folder:
+        shutil.copytree(current.path, folder, dirs_exist_ok=True)
+        return store.publish(folder, current.manifest)
 
 
 def rows(home: Home, path: Path | None = None) -> list[LoggedSuggestion]:
