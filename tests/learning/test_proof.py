@@ -19,7 +19,8 @@ import psutil
 import pytest
 
 from gguf_maker import make_base
-from neuralforge_adapters.home import HOME_VARIABLE
+from neuralforge_adapters.home import HOME_VARIABLE, Home
+from neuralforge_adapters.store import PERSONAL, AdapterStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -133,6 +134,23 @@ def test_the_report_holds_every_system_its_costs_and_the_goals(ended: Ended) -> 
     assert [row["updates"] for row in spent] == [2, 1]
     assert all(row["seconds"] > 0 and row["peak_bytes"] > 100_000_000 for row in spent)
     assert len(report["goals"]) == 6
+
+
+def test_an_update_goes_on_from_the_one_before_and_joint_learns_all_at_once(ended: Ended) -> None:
+    (folder,) = ended.proof.home.glob("cache/proof/*/*/*/learners")
+    versions = {
+        name: AdapterStore(Home(folder / name / "home")).get(PERSONAL).manifest
+        for name in (f"{LEARNER}-2", "joint-2")
+    }
+    assert versions[f"{LEARNER}-2"].parent == f"{PERSONAL}@v0001"
+    assert versions["joint-2"].parent is None
+    costs = {
+        name: json.loads((folder.parent / name / "cost.json").read_text("utf-8"))[0]
+        for name in (f"{LEARNER}-1", f"{LEARNER}-2", "joint-2")
+    }
+    first, second, joint = costs.values()
+    assert first["replayed"] == joint["replayed"] == 0 < second["replayed"]
+    assert joint["new"] == first["new"] + second["new"]
 
 
 def test_the_page_needs_nothing_else_and_the_plots_lie_beside_the_markdown(ended: Ended) -> None:

@@ -59,6 +59,7 @@ def learn(home: Home, base: Base, samples: list[Sample], settings: JobSettings) 
         ended, spent = time.perf_counter(), time.process_time() - before
         name = parent.reference if parent is not None else None
         store.publish(staged, Manifest(PERSONAL, base.digest, *update.rank_and_alpha, name))
+    store.prune(PERSONAL, keep=1)
     with ReplayBuffer(home.replay_buffer, settings.replay_capacity) as buffer:
         buffer.add(samples)
     mixture = update.mixture
