@@ -34,7 +34,7 @@ vim.api.nvim_create_autocmd('LspProgress', {
   callback = function(event)
     local client = vim.lsp.get_client_by_id(event.data.client_id)
     if client and client.name == 'neuralforge' then
-      require('neuralforge.status').progress(event.data.params)
+      require('neuralforge.status').progress(event.data.params, client.id)
     end
   end,
 })

@@ -52,14 +52,16 @@ def choose(desk: Desk, name: str) -> str:
     return line
 
 
-def test_a_base_is_fetched_in_sight_and_used_and_another_is_chosen(
+def test_a_base_is_fetched_in_sight_stopped_fetched_on_and_used_and_another_is_chosen(
     desk: Desk, hub: FakeHub
 ) -> None:
     desk.open()
     desk.nvim.type(f":NeuralForge base-pull {REPOSITORY}<CR>")
     assert 0 < desk.nvim.wait("progress", lambda: fetched(desk)) < 100
+    desk.nvim.type(":NeuralForge base-stop<CR>")
+    desk.said("was stopped")
     hub.stall_after = 0
-    hub.ended.set()
+    desk.nvim.type(f":NeuralForge base-pull {REPOSITORY}<CR>")
     desk.said(f"{NAME} is in use now")
     desk.nvim.wait_lua("the statusline", f"{STATUS}:find('NF {NAME} ·', 1, true)")
     assert hub.ranges[-1], "it went on from where it was"

@@ -172,6 +172,13 @@ M.subcommands = {
     end,
     complete = bases,
   },
+  ['base-stop'] = {
+    run = function()
+      if not require('neuralforge.status').end_work('Fetching') then
+        client.say('no base is being fetched')
+      end
+    end,
+  },
   train = { run = train, complete = words('repository', 'session') },
   pause = { run = order('train.pause', 'training waits until :NeuralForge resume') },
   resume = { run = order('train.resume', 'training goes on') },

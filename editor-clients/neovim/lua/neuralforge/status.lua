@@ -5,7 +5,12 @@ local M = {}
 
 ---@type table<integer, table?> The newest `neuralforge/status` by client.
 local told = {}
----@type table<string|integer, { title: string, percentage: integer? }> Work on show, by token.
+---@class neuralforge.Work
+---@field title string
+---@field percentage integer?
+---@field client_id integer
+
+---@type table<string|integer, neuralforge.Work> What is under way, by token.
 local work = {}
 
 --- Whether work is echoed, because the user has asked for it.
@@ -19,10 +24,14 @@ end
 
 --- A `$/progress` of the server.
 ---@param params { token: string|integer, value: table }
-function M.progress(params)
+---@param client_id integer
+function M.progress(params, client_id)
   local value, before = params.value, work[params.token] or {}
-  local now =
-    { title = value.title or before.title, percentage = value.percentage or before.percentage }
+  local now = {
+    title = value.title or before.title,
+    percentage = value.percentage or before.percentage,
+    client_id = client_id,
+  }
   work[params.token] = value.kind ~= 'end' and now or nil
   vim.cmd.redrawstatus()
   if echoed and busy() then
@@ -37,6 +46,20 @@ function M.show_work()
   return function()
     echoed = false
   end
+end
+
+--- Ask the servers to end the work whose title begins so.
+---@param beginning string
+---@return boolean whether there is any
+function M.end_work(beginning)
+  local found = false
+  for token, item in pairs(work) do
+    local client = vim.lsp.get_client_by_id(item.client_id)
+    if client and vim.startswith(item.title, beginning) then
+      found = client:notify('window/workDoneProgress/cancel', { token = token })
+    end
+  end
+  return found
 end
 
 --- A `neuralforge/status` of the server.
