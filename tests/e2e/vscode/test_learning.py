@@ -32,6 +32,7 @@ def test_a_swapped_adapter_suggests_something_else(desk: Desk, window: Window) -
     expect(window.choices().first).to_contain_text("babbler@v0001")
     window.press("Enter")
     expect(window.choices()).to_have_count(0)
+    expect(window.page.locator(".statusbar")).to_contain_text("NeuralForge: babbler@v0001")
     window.run("NeuralForge: Status…")
     expect(window.choices().filter(has_text="Stack")).to_contain_text("babbler@v0001")
     window.press("Escape")

@@ -18,9 +18,9 @@ from gguf_maker import make_base
 from histories import commit_the_rest, older_clone
 from neuralforge_adapters.trainer_files import read_state
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
-_TRAINING_MS = 400_000
+_TRAINING_MS = 600_000
 _PERCENT = re.compile(r"learning (\d+) %")
 
 

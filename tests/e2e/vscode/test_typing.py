@@ -113,6 +113,7 @@ def test_emoji_and_crlf(desk: Desk, window: Window) -> None:
 
 
 def test_activation_waits_for_no_server(window: Window) -> None:
+    window.page.set_viewport_size({"width": 1100, "height": 2000})  # rows out of sight are not made
     window.run("Developer: Show Running Extensions")
     rows = window.page.locator(".runtime-extensions-editor .monaco-list-row")
     told = rows.filter(has_text="NeuralForge").locator(".activation-time")
