@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from e2e.install.cache import InstallError
+from e2e.install.emacs import emacs
 from e2e.install.extension import vsix
 from e2e.install.neovim import neovim, old_neovim
 from e2e.install.vscode import vscode
@@ -20,6 +21,7 @@ def main() -> int:
         "Neovim 0.11": old_neovim,
         "VS Code": lambda: vscode().entry,
         "the extension": vsix,
+        "Emacs": emacs,
     }
     failed = 0
     for name, install in programs.items():
