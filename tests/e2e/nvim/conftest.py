@@ -83,9 +83,9 @@ class Desk:
         self.execute("status")
         return rows(self.home, path)
 
-    def said(self, text: str) -> str:
+    def said(self, text: str, seconds: float = 30.0) -> str:
         """The first message that holds a text; waits for it."""
-        self.nvim.wait_lua(f"the message {text!r}", _SAID.format(text=text))
+        self.nvim.wait_lua(f"the message {text!r}", _SAID.format(text=text), seconds)
         return next(line for line in self.messages if text in line)
 
     @property

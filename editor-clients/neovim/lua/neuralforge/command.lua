@@ -59,9 +59,21 @@ local function with_repository(go)
   end
 end
 
+--- What came of a training that was asked for; of a failure the server speaks itself.
+local function say_outcome(state)
+  local trainer = state.trainer
+  if trainer ~= vim.NIL and (trainer.state == 'done' or trainer.state == 'refused') then
+    local version = trainer.version ~= vim.NIL and trainer.version .. ': ' or ''
+    client.say('the training has ended: ' .. version .. trainer.message)
+  end
+end
+
 local function train(arguments)
   local function start(options)
     client.execute('train.now', { options }, function()
+      require('neuralforge.status').when_ended('Learning from', function()
+        client.execute('train.state', {}, say_outcome)
+      end)
       client.say('the training has started; :NeuralForge status shows how far it is')
     end)
   end

@@ -13,6 +13,9 @@ local told = {}
 ---@type table<string|integer, neuralforge.Work> What is under way, by token.
 local work = {}
 
+---@type table<string, fun()?> What is called once when work ends, by the beginning of its title.
+local awaited = {}
+
 --- Whether work is echoed, because the user has asked for it.
 local echoed = false
 
@@ -20,6 +23,22 @@ local function busy()
   local _, item = next(work)
   local share = item and item.percentage and (' %d %%'):format(item.percentage) or ''
   return item and item.title .. share
+end
+
+--- Call once, when the next work ends whose title begins so.
+---@param beginning string
+---@param go fun()
+function M.when_ended(beginning, go)
+  awaited[beginning] = go
+end
+
+local function ended(title)
+  for beginning, go in pairs(awaited) do
+    if vim.startswith(title, beginning) then
+      awaited[beginning] = nil
+      go()
+    end
+  end
 end
 
 --- A `$/progress` of the server.
@@ -33,6 +52,9 @@ function M.progress(params, client_id)
     client_id = client_id,
   }
   work[params.token] = value.kind ~= 'end' and now or nil
+  if value.kind == 'end' and now.title then
+    ended(now.title)
+  end
   vim.cmd.redrawstatus()
   if echoed and busy() then
     vim.api.nvim_echo({ { 'NeuralForge: ' .. busy() } }, false, {})
