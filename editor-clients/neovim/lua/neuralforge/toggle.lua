@@ -21,13 +21,24 @@ local function read()
   return found and type(kept) == 'table' and kept or {}
 end
 
-local function write()
-  local kept = {}
+local function of_buffers(wanted)
+  local found = {}
   for key, enabled in pairs(said) do
-    if not vim.startswith(key, 'buffer ') then
-      kept[key] = enabled
+    if vim.startswith(key, 'buffer ') == wanted then
+      found[key] = enabled
     end
   end
+  return found
+end
+
+--- Take over what another Neovim has kept meanwhile, so that it is not written over.
+local function refresh()
+  said = said or {}
+  said = vim.tbl_extend('force', read(), of_buffers(true))
+end
+
+local function write()
+  local kept = of_buffers(false)
   vim.fn.mkdir(vim.fs.dirname(file()), 'p')
   vim.fn.writefile({ vim.json.encode(next(kept) and kept or vim.empty_dict()) }, file())
 end
@@ -132,6 +143,7 @@ end
 ---@param bufnr integer
 ---@return boolean on, string key
 function M.switch(scope, bufnr)
+  refresh()
   local name, on = key(scope, bufnr), not holds(scope, bufnr)
   said[name] = nil
   if holds(scope, bufnr) ~= on then
