@@ -58,6 +58,15 @@ test('the status bar shows how far a training is, and that it is paused', () => 
   assert.match(look(facts({}, { learning: { ...learning, paused: true } })).text, /paused 35 %/);
 });
 
+test('a training names the folder that it learns from, or its job in words', () => {
+  const running = { ...LIVE.learning, running: true, state: 'training', step: 3, steps: 20 };
+  const said = (job: string) =>
+    new Map(details(facts({}, { learning: { ...running, job, percent: 15 } }))).get('Learning');
+  assert.equal(said('/home/me/work/parser'), 'parser: training 3/20, 15 %');
+  assert.equal(said('C:\\work\\parser'), 'parser: training 3/20, 15 %');
+  assert.equal(said('editing sessions'), 'editing sessions: training 3/20, 15 %');
+});
+
 test('only what the user has to act upon warns', () => {
   const missing = look(facts({ state: { kind: 'missing' }, live: null }));
   assert.ok(missing.warns && missing.text.includes('no server'));

@@ -307,6 +307,7 @@ class Window:
         row = rows.and_(self.page.get_by_role("option", name=own_line))
         expect(row).to_have_count(1)
         row.click()
+        self.page.mouse.move(1, 1)  # away from what would show a tooltip
 
     def answer(self, text: str) -> None:
         """Fill in the open input box, or filter the open picker, and take what stands there."""

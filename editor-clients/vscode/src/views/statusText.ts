@@ -98,10 +98,16 @@ export function details(facts: Facts, more: More | null = null): [string, string
 
 /** What a training does; else why there is none, where that is known, or how the last one ended. */
 export function learningText(learning: Learning, more: More | null = null): string {
-  if (learning.running) return `${learning.job}: ${workText(learning)}, ${learning.percent} %`;
+  if (learning.running)
+    return `${jobName(learning.job)}: ${workText(learning)}, ${learning.percent} %`;
   if (more !== null) return more.training.reason;
   if (learning.paused) return 'paused';
   return learning.enabled ? workText(learning) : 'switched off';
+}
+
+/** A repository by the name of its folder; other jobs are named in words. */
+function jobName(job: string): string {
+  return job.split(/[\\/]/).at(-1) ?? job;
 }
 
 /** The state of the present or the last training, with its step and message. */
