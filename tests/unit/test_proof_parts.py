@@ -90,6 +90,8 @@ def test_a_line_like_one_that_was_taught_is_not_asked_about(maker: GitMaker) -> 
     assert taught
     later = [item for period in plan.periods[taught[0] + 1 :] for item in period.questions]
     assert not [item for item in later if "REGISTRY" in whole(item)]
+    keepsakes = [item for period in plan.periods for item in period.keepsakes]
+    assert keepsakes and not [item for item in keepsakes if "REGISTRY" in whole(item)]
 
 
 def test_windows_hold_about_the_same_number_of_samples_and_the_newest(maker: GitMaker) -> None:
