@@ -106,7 +106,7 @@ export function learningText(learning: Learning, more: More | null = null): stri
 }
 
 /** A repository by the name of its folder; other jobs are named in words. */
-function jobName(job: string): string {
+export function jobName(job: string): string {
   return job.split(/[\\/]/).at(-1) ?? job;
 }
 

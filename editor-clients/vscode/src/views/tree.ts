@@ -15,7 +15,7 @@ import type { AdapterList, AdapterRow, StackList, StackRow } from '../protocol.t
 import type { Session } from '../session.ts';
 import type { StatusModel } from '../status.ts';
 import { adapterRow, stackRow } from './rows.ts';
-import { isPaused, learningText, workText } from './statusText.ts';
+import { isPaused, jobName, learningText, workText } from './statusText.ts';
 
 type Node =
   | { kind: 'adapters' | 'stacks' | 'runs' }
@@ -98,7 +98,12 @@ export class Tree implements TreeDataProvider<Node>, Disposable {
     if (learning.running || learning.job === '') return [now];
     return [
       now,
-      { kind: 'run', label: learning.job, description: workText(learning), does: 'none' },
+      {
+        kind: 'run',
+        label: jobName(learning.job),
+        description: workText(learning),
+        does: 'none',
+      },
     ];
   }
 }
