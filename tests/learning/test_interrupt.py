@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from gguf_maker import make_base
+from git_maker import GitMaker
 from neuralforge_adapters.allowance import Limits, Spent, read_spent, write_spent
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.store import AdapterStore
@@ -220,3 +221,26 @@ def test_handlers_are_put_back(home: Home) -> None:
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) == before
     assert AdapterStore(home).names() == []
+
+
+def test_a_history_is_read_after_a_stop_amid_the_import_of_what_reads_it(tmp_path: Path) -> None:
+    GitMaker(tmp_path).git("commit", "--quiet", "--allow-empty", "--message", "Begin")
+    stop_amid_import = (
+        "import sys\n"
+        "class Stop:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'git.refs': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Stop())\n"
+        "try: import git\n"
+        "except KeyboardInterrupt: del sys.meta_path[0]\n"
+    )
+    then = (
+        "from pathlib import Path\n"
+        "from neuralforge_trainer.samples.repository import open_repository\n"
+        "print(open_repository(Path(sys.argv[1])).git.version_info[0])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", stop_amid_import + then, str(tmp_path)],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == "2", done.stderr
