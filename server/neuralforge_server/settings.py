@@ -177,6 +177,9 @@ class LearningSettings:
     threads: int = _setting(
         0, "Threads that a training computes with; 0 for all physical cores but one.", 0, 256
     )
+    nice: int = _setting(
+        19, "How far a training gives way to other programs: from 0, not at all, to 19.", 0, 19
+    )
     arm: Arm = _setting("both", "What guards against forgetting.")  # noqa: RUF009 - a field
     replay_capacity: int = _setting(
         1000, "Samples that the replay buffer holds, spread over what you wrote.", 1, 100_000

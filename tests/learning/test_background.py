@@ -63,7 +63,7 @@ async def test_type_commit_wait_see_the_progress_get_the_new_version_roll_it_bac
     repository = older_clone(house_repository, tmp_path / "project", 24)
     settings = {
         "engine": {"base": str(small_base)},
-        "learning": {"idle_seconds": 1, "quiet_seconds": 0.5},
+        "learning": {"idle_seconds": 1, "quiet_seconds": 0.5, "nice": 0},
     }
     async with LspClient(home=home.root, settings=settings) as editor:
         editor.answers["window/showMessageRequest"] = lambda params: params["actions"][0]

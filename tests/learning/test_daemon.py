@@ -45,7 +45,7 @@ def small_base(tmp_path: Path) -> Path:
 
 def daemon(base: Path, tmp_path: Path, *arguments: object, **learning: Any) -> psutil.Popen:
     settings = tmp_path / "settings.json"
-    eager = {"idle_seconds": 0, "quiet_seconds": 0, **learning}
+    eager = {"idle_seconds": 0, "quiet_seconds": 0, "nice": 0, **learning}
     settings.write_text(json.dumps({"learning": eager}), "utf-8")
     given = ["--base", base, "--settings", settings, *arguments]
     return psutil.Popen([*DAEMON, *map(str, given)], stderr=subprocess.PIPE, text=True)

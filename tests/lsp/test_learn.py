@@ -26,8 +26,8 @@ from neuralforge_server.session.log import SessionLog
 
 Starter = Callable[..., Awaitable[LspClient]]
 
-AT_ONCE = {"learning": {"idle_seconds": 0}}
-NEVER = {"learning": {"idle_seconds": 86_400}}
+AT_ONCE = {"learning": {"idle_seconds": 0, "nice": 0}}
+NEVER = {"learning": {"idle_seconds": 86_400, "nice": 0}}
 
 
 @pytest.fixture

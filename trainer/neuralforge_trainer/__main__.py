@@ -21,7 +21,7 @@ from typing import Any
 from neuralforge_adapters.errors import NeuralForgeError
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.trainer_files import TrainerState
-from neuralforge_trainer.control import lower_priority
+from neuralforge_trainer.control import NICE, lower_priority
 from neuralforge_trainer.errors import JobError, TrainerBusyError
 from neuralforge_trainer.job import INTERRUPTED, Outcome, run_job
 from neuralforge_trainer.samples.selection import parse_languages, parse_since
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except JobError as error:
         print(f"neuralforge_trainer: {error}", file=sys.stderr)  # noqa: T201
         return 2
-    lower_priority()
+    lower_priority(options.nice)
     try:
         with _listener(options.json) as listener:
             outcome = run_job(Home.find(), job, listener)
@@ -93,6 +93,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_selection(parser)
     parser.add_argument("--base", type=Path, metavar="GGUF", help="default: the base in use")
     parser.add_argument("--foreground", action="store_true", help="use all cores")
+    parser.add_argument("--nice", type=int, choices=range(20), default=NICE, metavar="N",
+                        help="how far to give way, to 19 (default: %(default)s)")  # fmt: skip
     parser.add_argument("--limits", type=json.loads, default={}, metavar="JSON", help=_LIMITS_HELP)
     parser.add_argument(
         "--set", type=json.loads, default={}, metavar="JSON", help="other settings of a job"

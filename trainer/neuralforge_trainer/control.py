@@ -39,7 +39,8 @@ from neuralforge_trainer.meter import Meter
 _POLL_SECONDS = 0.05
 _WRITE_SECONDS = 0.2
 """Progress within one state is written at most once in so many seconds."""
-_NICE = 10
+NICE = 10
+"""Of a training that somebody started by hand."""
 _BATTERY_SECONDS = 5.0
 """The battery is asked at most once in so many seconds."""
 _AUTOGROUP = Path("/proc/self/autogroup")
@@ -69,18 +70,23 @@ def only_trainer(home: Home) -> Iterator[None]:
         lock.release()
 
 
-def lower_priority() -> None:
-    """Give way to everything else on the machine, as far as the platform knows how."""
+def lower_priority(nice: int = NICE) -> None:
+    """Give way to everything else on the machine, as far as the platform knows how.
+
+    `nice` as POSIX has it, 0 for not at all; Windows knows no degrees.
+    """
+    if not nice:
+        return
     process = psutil.Process()
     with contextlib.suppress(psutil.Error, OSError, AttributeError):
         if sys.platform == "win32":
             process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
-        elif process.nice() < _NICE:
-            process.nice(_NICE)
+        elif process.nice() < nice:
+            process.nice(nice)
     with contextlib.suppress(OSError, AttributeError):
         # where Linux weighs whole sessions, nice alone is nothing; a terminal's stays as it is
         if os.getsid(0) == os.getpid() and _AUTOGROUP.exists():
-            _AUTOGROUP.write_text(str(_NICE), "ascii")
+            _AUTOGROUP.write_text(str(nice), "ascii")
     with contextlib.suppress(psutil.Error, OSError, AttributeError):  # macOS has no ionice
         if sys.platform == "win32":
             process.ionice(psutil.IOPRIO_LOW)

@@ -7,7 +7,6 @@ its own affair (one per user, by a lock). Knows no training.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
@@ -54,10 +53,11 @@ def arguments(
     base = job.base or base
     quiet = ["--quiet-seconds", f"{settings.quiet_seconds:g}", "--arm", settings.arm]
     limits = [] if asked else ["--limits", json.dumps(asdict(settings.limits))]
-    threads = ["--threads", str(settings.threads)] if settings.threads else []
+    share = ["--nice", str(settings.nice)]
+    share += ["--threads", str(settings.threads)] if settings.threads else []
     named = ["--base", str(base)] if base else []
     memory = ["--set", json.dumps(settings.memory)]
-    return [*_source(job, settings), *quiet, *threads, *memory, *limits, *named]
+    return [*_source(job, settings), *quiet, *share, *memory, *limits, *named]
 
 
 def _source(job: Job, settings: LearningSettings) -> list[str]:
@@ -82,7 +82,7 @@ def start_trainer(home: Home, args: Sequence[str]) -> psutil.Popen:
     log = private_dir(home.trainer_dir) / LOG_FILE
     try:
         with open(log, "wb", opener=_private) as output:
-            process = psutil.Popen(
+            return psutil.Popen(
                 [sys.executable, "-P", "-m", "neuralforge_trainer", *args],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -93,9 +93,6 @@ def start_trainer(home: Home, args: Sequence[str]) -> psutil.Popen:
             )
     except OSError as error:
         raise TrainerStartError(f"the trainer cannot be started: {error}; try again") from error
-    with contextlib.suppress(psutil.Error, OSError):
-        process.nice(getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 19))
-    return process
 
 
 def forget(

@@ -15,7 +15,7 @@ from neuralforge_adapters.trainer_files import TrainerState, read_state
 from neuralforge_server.session.log import SessionLog
 
 LINE = "require('neuralforge').statusline()"
-BY_COMMAND = {"idle_seconds": 86_400, "quiet_seconds": 0}
+BY_COMMAND = {"idle_seconds": 86_400, "quiet_seconds": 0, "nice": 0}
 """Nothing is learned unasked, and nothing waits for the typist."""
 _PATIENT = 600.0
 """Seconds: a training gets what the machine has left, which may be little."""

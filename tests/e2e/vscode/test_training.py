@@ -31,7 +31,7 @@ def desk(start: Start, house_repository: Path, tmp_path: Path) -> Desk:
         tmp_path / "small.gguf", layers=2, width=64, heads=2, kv_heads=1, hidden=128,
         vocabulary=12288,
     )  # fmt: skip
-    learning = {"idle_seconds": 86_400, "quiet_seconds": 0.5}
+    learning = {"idle_seconds": 86_400, "quiet_seconds": 0.5, "nice": 0}
     desk = start(
         settings=SETTINGS
         | {"neuralforge.engine.base": str(base)}
