@@ -205,7 +205,7 @@ async def test_typing_through_costs_little_however_long_the_file_is() -> None:
     line = "        self.total = combine(self.first, self.second)\n"
     body = f"class Sum:\n    def add(self):\n{line}".splitlines(keepends=True) * 1000
     user = Typing(Engine(lambda _: "result = compute_everything_there_is(first, second)"),
-                  "".join(body), Settings())  # fmt: skip
+                  "".join(body), without_prefetch())  # fmt: skip
     here = Position(1503, 0)
     user.insert("        \n", here)
     (text,) = await user.texts(at(8, 1503))
