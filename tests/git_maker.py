@@ -81,11 +81,17 @@ _WORDS = (
 
 def varied_history(root: Path, commits: int = 12, noun: str = "ship") -> GitMaker:
     """A repository of lines that have words in common, but are not near-duplicates."""
-    made, source = GitMaker(root), random.Random(noun)
+    made = GitMaker(root)
+    go_on(made, commits, noun)
+    return made
+
+
+def go_on(made: GitMaker, commits: int, noun: str) -> None:
+    """Further commits of such lines."""
+    source = random.Random(noun)
     for number in range(commits):
         lines = [
             f"{noun}_{a}.{b}({c}, {d}={noun}_{e})\n"
             for a, b, c, d, e in (source.sample(_WORDS, 5) for _ in range(8))
         ]
         made.commit({f"{noun}_{number}.py": "".join(lines)})
-    return made

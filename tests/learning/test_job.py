@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from git_maker import GitMaker, isolate, varied_history
+from git_maker import GitMaker, go_on, isolate, varied_history
 from neuralforge_adapters.base import Base
 from neuralforge_adapters.convert import check_adapter
 from neuralforge_adapters.home import Home
@@ -294,8 +294,7 @@ def test_secrets_are_neither_learnt_nor_kept(
     made = varied_history(tmp_path / "repository")
     token = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
     made.commit({"cloud.py": f"name = 'x'\ntoken = '{token}'\nother = connect(name, 'y')\n"})
-    for number in range(5):
-        made.commit({f"later_{number}.py": f"later_{number} = sail({number}, 'east', {number})\n"})
+    go_on(made, 8, "later")  # the newest commits are held out
     material = collect(home, Job(repository=made.root, settings=_lenient()))
     assert any(s.path == "cloud.py" for s in material.samples)
     assert not any(token in s.prefix + s.middle + s.suffix for s in material.samples)

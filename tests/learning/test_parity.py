@@ -34,7 +34,7 @@ class Agreement:
 @pytest.fixture(scope="module")
 def prompts(vocabulary: Vocabulary) -> list[list[int]]:
     """Prompts without their last token's end, cut from real code."""
-    encoded = encode_all(Encoder(vocabulary, tokens=64), general_samples(2 * PROMPTS, seed=5))
+    encoded = encode_all(Encoder(vocabulary, tokens=128), general_samples(2 * PROMPTS, seed=5))
     return [list(example.ids[:-1]) for example in encoded[:PROMPTS]]
 
 

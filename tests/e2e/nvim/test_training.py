@@ -90,6 +90,8 @@ def test_a_training_is_agreed_to_begun_watched_paused_and_ended_and_its_version_
 def test_a_training_runs_to_its_end_and_its_version_serves_and_is_rolled_back_to(
     learning: Desk,
 ) -> None:
+    with SessionLog.open(learning.home.session_log) as log:  # else the question may come between
+        log.set_consent(learning.folder, "yes")
     source = next(learning.folder.rglob("*.py"))
     learning.nvim.command(f"edit {source}")
     learning.nvim.wait_lua("the server is attached", ATTACHED)
