@@ -21,7 +21,8 @@ demo: setup
 	$(BIN)/neuralforge demo --repo $(REPO)
 
 test: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -r s
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -r s --ignore tests/e2e
+	$(BIN)/python -m pytest -r s tests/e2e  # editors wait for the screen: nothing else beside them
 
 # The real editors, into the user's cache folder.
 editors: setup
