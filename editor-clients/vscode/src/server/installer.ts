@@ -114,7 +114,7 @@ export class Installer {
     const told = (line: string): void => {
       this.output.info(line);
       if (/^(Collecting|Downloading|Building|Installing|Resolved|Prepared)/.test(line.trim())) {
-        report(line.trim().slice(0, 80));
+        report(`${says}: ${line.trim().slice(0, 80)}`);
       }
     };
     return runProgram(program, args, told, signal);
