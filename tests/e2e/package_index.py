@@ -18,7 +18,6 @@ from pathlib import Path
 from types import TracebackType
 
 _CHECKOUT = Path(__file__).parents[2]
-_DEFAULT = "https://pypi.org/simple"
 
 
 def build_wheels(folder: Path) -> None:
@@ -94,8 +93,8 @@ def _normal(name: str) -> str:
 
 
 def _configured_index() -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True
-    )
-    found = re.search(r"^(?::env:|\w+)\.index-url='([^']+)'", done.stdout, re.MULTILINE)
-    return found[1].rstrip("/") if found else _DEFAULT
+    """What pip says that it uses; its help states it, wrapped within the address."""
+    helped = subprocess.check_output([sys.executable, "-m", "pip", "install", "--help"], text=True)
+    stated = re.search(r"--index-url <url>[^(]*\(default([^)]*)\)", helped)
+    assert stated, helped
+    return "".join(stated[1].split()).rstrip("/")

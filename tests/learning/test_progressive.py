@@ -146,9 +146,9 @@ def test_only_personal_adapters_of_this_base_count(home: Home, small: Base, stor
 
 def test_two_folders_of_one_name_are_two_tasks(home: Home, stored: Any) -> None:
     store = AdapterStore(home)
-    assert task_adapter(store, "/work/api") == "personal-api"
-    stored("personal-api", 1, task="/work/api")
-    assert task_adapter(store, "/work/api") == "personal-api"
+    assert task_adapter(store, "/mine/api") == "personal-api"
+    stored("personal-api", 1, task="/mine/api")
+    assert task_adapter(store, "/mine/api") == "personal-api"
     assert task_adapter(store, "/play/api") == "personal-api-2"
     assert task_adapter(store, "/play/Ünser Ding!") == "personal-nser-Ding"
     assert task_adapter(store, "/") == "personal-repository"

@@ -73,7 +73,7 @@ def remember_session(home: Home, repository: Path, count: int) -> None:
             kind = ("accepted", "dismissed", "edited")[number % 3]
             made = Suggestion(
                 id=new_id(), created=at + number, base="b" * 64, stack="s" * 64, stack_json="[]",
-                uri=f"file:///work/{number}.py", path=f"/work/{number}.py", repository=None,
+                uri=f"file:///mine/{number}.py", path=f"/mine/{number}.py", repository=None,
                 language="python", line=3, character=4, trigger="automatic", prefix_tail=prefix,
                 suffix_head=suffix, text=line if kind == "accepted" else "pass", latency_ms=9.0,
                 tokens=30,

@@ -98,13 +98,16 @@ test('whether a source answers is seen by asking it', async () => {
   assert.equal(await answers(address), false);
 });
 
-test('the source is the setting, else what pip is set up for, else PyPI', async () => {
+test('the source is the setting, else what pip says that it uses', async () => {
   const printing = (printed: string) => () => Promise.resolve({ ok: true, printed });
   const python: Maker = { kind: 'python', program: 'python3' };
-  const configured = printing("global.index-url='http://g/'\n:env:.index-url='http://e/'\n");
+  const configured = printing(
+    '  -i, --index-url <url>   Base URL of the Python Package Index (default\n' +
+      '                          http://some-long-\n                          host/simple). This\n',
+  );
   assert.equal(await sourceOf('http://s/', python, configured), 'http://s/');
-  assert.equal(await sourceOf('', python, configured), 'http://e/');
-  assert.equal(await sourceOf('', python, printing('')), 'https://pypi.org/simple/');
+  assert.equal(await sourceOf('', python, configured), 'http://some-long-host/simple');
+  assert.equal(await sourceOf('', python, printing('No module named pip')), null);
   assert.equal(await sourceOf('', { kind: 'uv', program: 'uv' }, configured), null);
 });
 

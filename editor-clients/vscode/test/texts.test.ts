@@ -102,8 +102,8 @@ test('an empty stack is said in words', () => {
 });
 
 test('the screen on privacy names the folder of this machine', () => {
-  const text = privacyText({ engine: { restarts: 0 }, home: '/home/me/nf', profile: 'work' });
+  const text = privacyText({ engine: { restarts: 0 }, home: '/home/me/nf', profile: 'own' });
   assert.match(text, /`\/home\/me\/nf`/);
-  assert.match(text, /profiles\/work\/session\.db/);
+  assert.match(text, /profiles\/own\/session\.db/);
   assert.match(privacyText(null), /neuralforge doctor/);
 });

@@ -13,7 +13,6 @@ from pathlib import Path
 from e2e.install.cache import InstallError, run
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-_MIRROR = "http://deb.debian.org/debian"
 
 
 def unpack(folder: Path, suite: str, package: str) -> list[str]:
@@ -46,10 +45,16 @@ _INSTALLED = re.compile(r"^Inst (\S+) \((\S+)", re.MULTILINE)
 
 
 def _mirror() -> str:
-    """The mirror that this machine gets Debian from."""
+    """The mirror that this machine gets Debian from.
+
+    Raises:
+        InstallError: its sources name none.
+    """
     listed = run(["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"])
     sites = [site for site in listed.splitlines() if site.rstrip("/").endswith("debian")]
-    return sites[0] if sites else _MIRROR
+    if not sites:
+        raise InstallError("apt's sources name no mirror of Debian: add one to sources.list")
+    return sites[0]
 
 
 def _options(apt: Path) -> list[str]:

@@ -4,18 +4,19 @@
 import type { Run } from './makers.ts';
 import type { Maker } from './plan.ts';
 
-const PYPI = 'https://pypi.org/simple/';
 const ANSWER_MS = 10_000;
 
-/** The source's address; null where uv chooses it, which names one that fails by itself. */
+/** The source's address; null where uv chooses it, which names one that fails by itself.
+ *
+ * Pip's help is the one public place that states the source in force, the built-in one too; it
+ * wraps lines within the address.
+ */
 export async function sourceOf(configured: string, maker: Maker, run: Run): Promise<string | null> {
   if (configured !== '') return configured;
   if (maker.kind === 'uv') return null;
-  const { printed } = await run(maker.program, ['-m', 'pip', 'config', 'list']);
-  const named = [':env:', 'install', 'global'].map(
-    (section) => new RegExp(`^${section}\\.index-url='([^']+)'`, 'm').exec(printed)?.[1],
-  );
-  return named.find((address) => address !== undefined) ?? PYPI;
+  const { printed } = await run(maker.program, ['-m', 'pip', 'install', '--help']);
+  const stated = /--index-url <url>[^(]*\(default([^)]*)\)/.exec(printed)?.[1];
+  return stated?.replace(/\s+/g, '') ?? null;
 }
 
 /** Whether a server answers there, whatever it says of the page. */
