@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from neuralforge_adapters.base import Base, open_base
 from neuralforge_adapters.home import HOME_VARIABLE, PROFILE_VARIABLE, Home
+
+_AT_START = frozenset(os.environ)
+
+
+@pytest.fixture(autouse=True)
+def _trainer_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trainer takes its process off the hub; a server that a test starts must not inherit it.
+
+    Libraries read these names when they are imported, so the trainer's own tests lose nothing.
+    """
+    for name in set(os.environ) - _AT_START:
+        if name.startswith(("HF_", "TQDM_")):
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture(autouse=True)
