@@ -156,10 +156,13 @@ def test_the_log_is_searched_and_deleted_from(desk: Desk, window: Window, shared
 def test_an_untitled_file_is_completed(window: Window) -> None:
     window.run("File: New Untitled Text File")
     expect(window.editor("Untitled-1").locator(".view-line").first).to_be_visible()
-    window.page.keyboard.insert_text(READERS)
-    text = window.type_until_ghost("wi", end=False)
-    window.press("Tab")
+    window.paste(READERS)
     written = window.editor("Untitled-1").locator(".view-lines")
+    expect(written).to_contain_text("read_lines")
+    window.type("wi")
+    window.press("Alt+Backslash")  # in a buffer just made VS Code at times sends no request itself
+    text = window.ghost_text()
+    window.press("Tab")
     expect(written).to_contain_text("wi" + text.splitlines()[0].replace(" ", "\u00a0"))
 
 
