@@ -27,8 +27,9 @@ from neuralforge_adapters.trainer_files import (
     request,
     touch_typing,
 )
+from neuralforge_trainer.collect import collect
 from neuralforge_trainer.control import Pace, Reporter
-from neuralforge_trainer.errors import TrainingStoppedError
+from neuralforge_trainer.errors import NothingToLearnError, TrainingStoppedError
 from neuralforge_trainer.interrupt import Interrupts, StopNowError
 from neuralforge_trainer.job import run_job
 from neuralforge_trainer.learn.checkpoints import latest_complete
@@ -71,7 +72,7 @@ from neuralforge_trainer.settings import read_job
 class Spy:
     def find_spec(self, name, path=None, target=None):
         home, what = Home.find(), sys.argv[1]
-        if name == "torch.nn":
+        if name == sys.argv[3]:
             touch_typing(home) if what == "type" else request(home, what)
 
 assert "torch" not in sys.modules
@@ -80,9 +81,9 @@ print(run_job(Home.find(), read_job(Path(sys.argv[2]))).result, "torch.optim" in
 """
 
 
-def during_import(job: Path, what: str) -> subprocess.Popen[str]:
-    """A trainer that hears `what` once it has begun to import torch."""
-    command = [sys.executable, "-P", "-c", _DURING_IMPORT, what, str(job)]
+def during_import(job: Path, what: str, module: str = "torch.nn") -> subprocess.Popen[str]:
+    """A trainer that hears `what` while it imports torch, or another module."""
+    command = [sys.executable, "-P", "-c", _DURING_IMPORT, what, str(job), module]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
@@ -91,6 +92,17 @@ def test_a_cancel_ends_the_trainer_in_the_middle_of_importing_torch(
 ) -> None:
     said, _ = during_import(job_file(tmp_path, small, base), "cancel").communicate()
     assert said.split() == ["cancelled", "False"], "torch was never imported whole"
+
+
+@pytest.mark.parametrize("module", ["detect_secrets.core", "scipy.special", "torch.nn"])
+def test_a_skip_in_the_middle_of_an_import_still_skips(
+    tmp_path: Path, home: Home, small: Path, base: Path, module: str
+) -> None:
+    job = job_file(tmp_path, small, base)
+    said, _ = during_import(job, "skip", module).communicate()
+    assert said.startswith("cancelled"), "what is skipped could not be collected"
+    with pytest.raises(NothingToLearnError):
+        collect(home, Job(repository=small, base=base))
 
 
 @pytest.mark.parametrize(("what", "message"), [("type", "waiting"), ("pause", "paused by")])
@@ -221,26 +233,3 @@ def test_handlers_are_put_back(home: Home) -> None:
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) == before
     assert AdapterStore(home).names() == []
-
-
-def test_a_history_is_read_after_a_stop_amid_the_import_of_what_reads_it(tmp_path: Path) -> None:
-    GitMaker(tmp_path).git("commit", "--quiet", "--allow-empty", "--message", "Begin")
-    stop_amid_import = (
-        "import sys\n"
-        "class Stop:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'git.refs': raise KeyboardInterrupt\n"
-        "sys.meta_path.insert(0, Stop())\n"
-        "try: import git\n"
-        "except KeyboardInterrupt: del sys.meta_path[0]\n"
-    )
-    then = (
-        "from pathlib import Path\n"
-        "from neuralforge_trainer.samples.repository import open_repository\n"
-        "print(open_repository(Path(sys.argv[1])).git.version_info[0])\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", stop_amid_import + then, str(tmp_path)],
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.stdout.strip() == "2", done.stderr

@@ -4,8 +4,9 @@ Between micro-batches the trainer asks by itself. While it reads a history, impo
 a base it does not; there a thread looks, and has the main thread ask between two bytecodes, as
 Ctrl-C does. Only one long call into compiled code is waited for.
 
-Invariant: once it is sealed, what is left is neither waited in nor stopped. Outside the main
-thread nothing is installed: there the trainer is asked for by name alone. Knows no reason to wait.
+Invariant: once it is sealed, what is left is neither waited in nor stopped, and no import that
+work still follows is broken off, since few modules can be imported again. Outside the main thread
+nothing is installed: there the trainer is asked for by name alone. Knows no reason to wait.
 """
 
 from __future__ import annotations
@@ -80,13 +81,14 @@ class Interrupts:
             if not (self._sealed or self._stopped) and self._pace.hindered():
                 _thread.interrupt_main(_SIGNAL)
 
-    def _ask(self, _number: int, _frame: FrameType | None) -> None:
+    def _ask(self, _number: int, frame: FrameType | None) -> None:
         if self._sealed or self._stopped:
             return
         try:
             self._pace.wait()
         except TrainingStoppedError as stop:
-            self._stop(stop)
+            if not (stop.skip and _imports(frame)):  # a skip has still to collect what it skips
+                self._stop(stop)
 
     def _end(self, _number: int, _frame: FrameType | None) -> None:
         if not (self._sealed or self._stopped):
@@ -95,3 +97,11 @@ class Interrupts:
     def _stop(self, reason: TrainingStoppedError) -> None:
         self._stopped = True
         raise StopNowError(reason)
+
+
+def _imports(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False

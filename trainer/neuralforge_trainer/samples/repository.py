@@ -145,7 +145,6 @@ def open_repository(path: Path, commit: str = "") -> Repository:
 
 def _git_command() -> type[Git]:
     try:
-        # of the package, which knows the program: a stop may have come amid its first import
         from git import Git
     except ImportError as error:  # GitPython looks for the program when it is imported
         raise _git_missing() from error
