@@ -9,7 +9,7 @@ import pytest
 from sqlite_utils import Database
 
 from neuralforge_server.session.log import SessionLog
-from neuralforge_server.session.migrations import MIGRATIONS, upgrade
+from neuralforge_server.session.migrations import SCHEMA
 
 STEPS = ["m001_suggestions", "m002_retention", "m003_edits", "m004_consents"]
 
@@ -33,7 +33,7 @@ def schema(path: Path) -> list[str]:
 def test_steps_are_only_ever_added() -> None:
     fresh = Database(memory=True)
 
-    assert [step.name for step in MIGRATIONS.pending(fresh)] == STEPS
+    assert SCHEMA.missing(fresh) == STEPS
 
 
 @pytest.mark.parametrize("stop", [*STEPS[1:], None])
@@ -43,7 +43,7 @@ def test_every_older_schema_is_brought_to_the_newest(
 ) -> None:
     old, fresh = tmp_path / "old.db", tmp_path / "fresh.db"
     start = database(old)
-    MIGRATIONS.apply(start, stop_before=stop)
+    SCHEMA.steps.apply(start, stop_before=stop)
     if filled:
         start["suggestions"].insert(ROW)
     start.close()
@@ -59,7 +59,7 @@ def test_a_step_that_fails_leaves_the_old_schema(
 ) -> None:
     path = tmp_path / "a.db"
     start = database(path)
-    MIGRATIONS.apply(start, stop_before=STEPS[1])
+    SCHEMA.steps.apply(start, stop_before=STEPS[1])
     start["suggestions"].insert(ROW)
     before = schema(path)
 
@@ -67,10 +67,10 @@ def test_a_step_that_fails_leaves_the_old_schema(
         target.conn.execute("CREATE TABLE half_done (id)")
         target.conn.execute("SELECT no_such_function()")
 
-    monkeypatch.setattr(MIGRATIONS, "_migrations", list(MIGRATIONS._migrations))
-    MIGRATIONS()(m005_fails)
+    monkeypatch.setattr(SCHEMA.steps, "_migrations", list(SCHEMA.steps._migrations))
+    SCHEMA.step(m005_fails)
     with pytest.raises(sqlite3.OperationalError):
-        upgrade(start)
+        SCHEMA.upgrade(start)
     start.close()
 
     assert schema(path) == before

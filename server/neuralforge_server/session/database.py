@@ -29,7 +29,7 @@ from neuralforge_server.errors import (
     SessionLogLockedError,
     SessionLogReadOnlyError,
 )
-from neuralforge_server.session.migrations import upgrade
+from neuralforge_server.session.migrations import SCHEMA
 from neuralforge_server.session.salvage import salvage
 
 logger = logging.getLogger(__name__)
@@ -193,7 +193,7 @@ def _connect(path: Path, busy_timeout_s: float, distrust: bool, notice: str | No
         _configure(connection)
         if distrust or path.stat().st_size <= CHECKED_AT_OPEN_BYTES:
             _check(connection)
-        upgrade(database)
+        SCHEMA.upgrade(database)
         status = path.stat()
         return Opened(database, (status.st_dev, status.st_ino), notice)
     except BaseException:

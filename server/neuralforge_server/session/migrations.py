@@ -1,42 +1,15 @@
-"""The session log's schema, as the append-only list of steps that led to it.
-
-Invariant: a step, once released, never changes; a new need is a new function at the end.
-`upgrade` applies what is missing in one write transaction, so that a reader sees the old
-schema or the new one and two processes never apply a step twice. Knows no row.
-"""
+"""The session log's schema, step by step; see `Schema`. Knows no row."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from sqlite_utils import Database
 
-from sqlite_utils import Database, Migrations
+from neuralforge_adapters.schema import Schema
 
-MIGRATIONS = Migrations("neuralforge.session")
-
-
-def upgrade(database: Database) -> None:
-    """Bring `database` to the newest schema.
-
-    Raises:
-        sqlite3.Error: a step failed; the database is as it was before.
-    """
-    if not MIGRATIONS.pending(database):
-        return
-    database.conn.execute("BEGIN IMMEDIATE")  # steps are chosen only once no one else writes
-    try:
-        MIGRATIONS.apply(database)
-        database.conn.execute("COMMIT")
-    except BaseException:
-        database.rollback()
-        raise
+SCHEMA = Schema("neuralforge.session")
 
 
-def _step(function: Callable[[Database], None]) -> Callable[[Database], None]:
-    MIGRATIONS()(function)
-    return function
-
-
-@_step
+@SCHEMA.step
 def m001_suggestions(database: Database) -> None:
     """Suggestions, and what became of them."""
     database.conn.execute(
@@ -75,7 +48,7 @@ def m001_suggestions(database: Database) -> None:
     database.conn.execute("CREATE INDEX suggestions_created ON suggestions(created)")
 
 
-@_step
+@SCHEMA.step
 def m002_retention(database: Database) -> None:
     """How much of an accepted suggestion stood at each deadline."""
     database.conn.execute(
@@ -97,7 +70,7 @@ def m002_retention(database: Database) -> None:
     database.conn.execute("CREATE INDEX retention_pending ON retention(due) WHERE how IS NULL")
 
 
-@_step
+@SCHEMA.step
 def m003_edits(database: Database) -> None:
     """Settled edits, and the suggestion that one was written instead of."""
     database.conn.execute(
@@ -123,7 +96,7 @@ def m003_edits(database: Database) -> None:
     database.conn.execute("CREATE INDEX edits_dismissed ON edits(dismissed_id)")
 
 
-@_step
+@SCHEMA.step
 def m004_consents(database: Database) -> None:
     """The one answer per repository to whether it may be learned from."""
     database.conn.execute(

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from neuralforge_server.session.migrations import MIGRATIONS
+from neuralforge_server.session.migrations import SCHEMA
 from neuralforge_server.session.rows import (
     DEADLINES_S,
     Group,
@@ -214,7 +214,7 @@ def broken_invariants(database: Database) -> list[str]:
         for what, query in checks.items()
         for (identifier,) in database.execute(query)
     ]
-    problems += [f"schema step {step.name} is missing" for step in MIGRATIONS.pending(database)]
+    problems += [f"schema step {name} is missing" for name in SCHEMA.missing(database)]
     problems += [f"integrity: {row[0]}" for row in database.execute("PRAGMA integrity_check(5)")]
     problems += [
         f"{table} row {rowid} refers to a missing row of {parent}"

@@ -26,7 +26,7 @@ import sqlite_utils
 from neuralforge_adapters.fim import Window
 from neuralforge_adapters.home import private_dir
 from neuralforge_trainer.errors import ReplayError
-from neuralforge_trainer.learn.replay_schema import month_of, upgrade
+from neuralforge_trainer.learn.replay_schema import SCHEMA, month_of
 from neuralforge_trainer.learn.reservoir import Reservoir, Stratum
 from neuralforge_trainer.samples.sample import Sample
 
@@ -77,7 +77,7 @@ class ReplayBuffer:
             self._database = sqlite_utils.Database(self._connection, execute_plugins=False)
             for pragma in ("journal_mode = wal", "secure_delete = on", "foreign_keys = on"):
                 self._connection.execute(f"pragma {pragma}")
-            upgrade(self._database)
+            SCHEMA.upgrade(self._database)
 
     def __enter__(self) -> ReplayBuffer:
         return self

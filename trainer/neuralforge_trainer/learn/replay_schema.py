@@ -1,7 +1,6 @@
-"""The replay buffer's schema, as the append-only list of steps that led to it.
+"""The replay buffer's schema, step by step; see `Schema`.
 
-Invariant: a step, once released, never changes; a new need is a new function at the end. The
-first one is what buffers had before their steps were counted, so it bears that they exist.
+The first step is what buffers had before their steps were counted, so it bears that they exist.
 Knows no reservoir.
 """
 
@@ -9,32 +8,16 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlite_utils import Database, Migrations
+from sqlite_utils import Database
 
-MIGRATIONS = Migrations("neuralforge.replay")
+from neuralforge_adapters.schema import Schema
+
+SCHEMA = Schema("neuralforge.replay")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def upgrade(database: Database) -> None:
-    """Bring `database` to the newest schema, in one write transaction.
-
-    Raises:
-        sqlite3.Error: a step failed; the database is as it was before.
-    """
-    if not MIGRATIONS.pending(database):
-        return
-    database.conn.execute("BEGIN IMMEDIATE")  # steps are chosen only once no one else writes
-    try:
-        MIGRATIONS.apply(database)
-        database.conn.execute("COMMIT")
-    except BaseException:
-        database.rollback()
-        raise
 
 
 def month_of(time: float) -> str:
@@ -45,12 +28,7 @@ def month_of(time: float) -> str:
         return ""
 
 
-def _step(function: Callable[[Database], None]) -> Callable[[Database], None]:
-    MIGRATIONS()(function)
-    return function
-
-
-@_step
+@SCHEMA.step
 def m001_samples(database: Database) -> None:
     """One uniform reservoir, counted by repository."""
     database.conn.execute(
@@ -63,7 +41,7 @@ def m001_samples(database: Database) -> None:
     database.conn.execute("CREATE TABLE IF NOT EXISTS state (id INTEGER PRIMARY KEY, content TEXT)")
 
 
-@_step
+@SCHEMA.step
 def m002_strata(database: Database) -> None:
     """A reservoir of strata: repository, language and month.
 
@@ -99,7 +77,7 @@ def m002_strata(database: Database) -> None:
     database.conn.execute("DROP TABLE repositories")
 
 
-@_step
+@SCHEMA.step
 def m003_teachings(database: Database) -> None:
     """What the adapter said of a held sample once it had learnt it, for distillation."""
     database.conn.execute(
