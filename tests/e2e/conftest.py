@@ -17,6 +17,7 @@ from filelock import FileLock
 from e2e.install.cache import InstallError, cache_folder
 from e2e.install.extension import vsix as packaged
 from e2e.install.neovim import neovim, old_neovim
+from e2e.install.uv import uv_folder as uv
 from e2e.install.vscode import VSCode, vscode
 from e2e.package_index import PackageIndex, build_wheels
 
@@ -51,6 +52,12 @@ def old_nvim_program() -> Path:
 def vscode_program() -> VSCode:
     """VS Code, as code-server, and a Chromium."""
     return had(vscode)
+
+
+@pytest.fixture(scope="session")
+def uv_folder() -> Path:
+    """The folder that uv's program lies in."""
+    return had(uv)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,19 @@ def test_it_is_installed_from_an_index_after_asking_and_works_at_once(
     desk.nvim.type("q")
     assert desk.type_until_ghost()
     assert [path for path in package_index.requests if "neuralforge" in path]
+
+
+def test_uv_installs_it_where_there_is_uv(
+    start: Start, package_index: PackageIndex, uv_folder: Path, tmp_path: Path
+) -> None:
+    path = f"{uv_folder}:{Path(sys.base_prefix) / 'bin'}:/usr/bin:/bin"
+    desk = open_without_server(start, path, index_url=package_index.url)
+    answer(desk, 1)
+    desk.nvim.wait_lua("the server is attached", ATTACHED, seconds=240)
+    (environment,) = desk.folder.parent.rglob("pyvenv.cfg")
+    assert "uv = " in environment.read_text()
+    desk.nvim.type("q")
+    assert desk.type_until_ghost()
 
 
 def test_not_now_installs_nothing_and_says_how(start: Start, tmp_path: Path) -> None:

@@ -123,12 +123,14 @@ def browser(vscode_program: VSCode) -> Iterator[Browser]:
 def start(
     vscode_program: VSCode, vsix: Path, browser: Browser, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Start]:
-    """Start VS Codes: `start(environment, settings)`."""
+    """Start VS Codes: `start(environment, settings)`; `profile` is their user's `~/.profile`."""
     numbers = count()
     with ExitStack() as stack:
 
         def starter(
-            environment: dict[str, str] | None = None, settings: dict[str, Any] | None = None
+            environment: dict[str, str] | None = None,
+            settings: dict[str, Any] | None = None,
+            profile: str = "",
         ) -> Desk:
             root = tmp_path_factory.mktemp(f"vscode{next(numbers)}")
             home = Home(root / "neuralforge")
@@ -139,6 +141,7 @@ def start(
             )
             code.configure(SETTINGS if settings is None else settings)
             code.install(vsix)
+            (root / "code/home/.profile").write_text(profile)
             code.start()
             stack.callback(code.stop)
             (root / "work").mkdir()

@@ -64,6 +64,21 @@ def test_the_server_is_installed_after_asking_and_works_at_once(
         expect(window.webview.get_by_text(str(desk.home.root)).first).to_be_visible()
 
 
+def test_uv_installs_it_where_there_is_uv(
+    start: Start, package_index: PackageIndex, uv_folder: Path
+) -> None:
+    profile = f'PATH="{uv_folder}:$PATH"'  # VS Code takes the PATH of the user's login shell
+    desk = start(without_server(), settings(index_url=package_index.url), profile)
+    with desk.window(ready=False) as window:
+        agree(window)
+        expect(window.status()).to_contain_text(READY, timeout=_INSTALL_MS)
+        (environment,) = desk.code.root.rglob("pyvenv.cfg")
+        assert "uv = " in environment.read_text()
+        window.get_ready(desk.code.root / "scratch.py")
+        window.show(desk.write(READERS))
+        assert window.type_until_ghost("wi").strip()
+
+
 @pytest.mark.parametrize(
     ("own", "says"),
     [
