@@ -25,7 +25,6 @@ from neuralforge_server import progress
 from neuralforge_server.client_link import ClientLink
 from neuralforge_server.completion.waiting import Suggestion
 from neuralforge_server.documents import Change, Document, Position
-from neuralforge_server.engine.supervisor import Notice
 from neuralforge_server.engine_life import EngineLife
 from neuralforge_server.errors import EngineError
 from neuralforge_server.host import EngineHost
@@ -33,6 +32,7 @@ from neuralforge_server.indexing import Indexing
 from neuralforge_server.learning.consent import Consent
 from neuralforge_server.learning.learner import Learner
 from neuralforge_server.learning.repositories import head_folders
+from neuralforge_server.notice import Notice
 from neuralforge_server.options import ServeOptions
 from neuralforge_server.protocol import DocumentListener
 from neuralforge_server.session.rows import Answer, Trigger

@@ -15,7 +15,7 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
 
-from neuralforge_server.engine.supervisor import Notice
+from neuralforge_server.notice import Notice
 from neuralforge_server.settings import SECTION
 
 logger = logging.getLogger(__name__)
@@ -44,11 +44,11 @@ class ClientLink:
             self.show(notice)
 
     def show(self, notice: Notice) -> None:
-        """Put a message before the user; one that was shown is only logged."""
+        """Put a message before the user; one that was shown is only logged, unless it answers."""
         logger.info("%s: %s", notice.kind, notice.message)
         if self._early is not None:
             self._early.append(notice)
-        elif notice.message not in self._shown:
+        elif notice.answers or notice.message not in self._shown:
             self._shown.add(notice.message)
             self.server.window_show_message(
                 types.ShowMessageParams(type=_KINDS[notice.kind], message=notice.message)

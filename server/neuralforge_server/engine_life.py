@@ -17,8 +17,8 @@ from neuralforge_adapters.errors import NeuralForgeError
 from neuralforge_server import progress
 from neuralforge_server.client_link import ClientLink
 from neuralforge_server.engine.protocol import EngineInfo
-from neuralforge_server.engine.supervisor import Notice
 from neuralforge_server.host import EngineHost, engine_options
+from neuralforge_server.notice import Notice
 from neuralforge_server.settings import Settings
 
 Spawn = Callable[[Coroutine[Any, Any, Any]], None]

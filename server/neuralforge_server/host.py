@@ -31,12 +31,13 @@ from neuralforge_server.completion.service import CompletionService
 from neuralforge_server.context.places import memory_folder
 from neuralforge_server.document_stacks import DocumentStacks
 from neuralforge_server.documents import Document
-from neuralforge_server.engine.interface import Engine
+from neuralforge_server.engine.interface import Engine, EngineOptions
 from neuralforge_server.engine.process import default_threads
 from neuralforge_server.engine.protocol import EngineInfo
 from neuralforge_server.engine.remote import RemoteEngine, RemoteOptions, remote_options
-from neuralforge_server.engine.supervisor import EngineOptions, EngineSupervisor, Notice
+from neuralforge_server.engine.supervisor import EngineSupervisor
 from neuralforge_server.errors import EngineError, EngineUnloadableError
+from neuralforge_server.notice import Notice
 from neuralforge_server.settings import EngineSettings
 
 

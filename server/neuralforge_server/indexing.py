@@ -14,9 +14,9 @@ from pathlib import Path
 from neuralforge_adapters.base import Base
 from neuralforge_adapters.errors import HomeError
 from neuralforge_adapters.home import Home
-from neuralforge_server.engine.supervisor import Notice
 from neuralforge_server.indexer.process import Indexer
 from neuralforge_server.indexer.protocol import IndexerProgress
+from neuralforge_server.notice import Notice
 from neuralforge_server.settings import Settings
 
 

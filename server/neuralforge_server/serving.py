@@ -11,8 +11,8 @@ import sys
 
 from neuralforge_adapters.errors import BaseFileError
 from neuralforge_adapters.home import Home
-from neuralforge_server.engine.supervisor import Notice
 from neuralforge_server.host import EngineHost, engine_options
+from neuralforge_server.notice import Notice
 from neuralforge_server.options import ServeOptions
 from neuralforge_server.settings import EngineSettings
 

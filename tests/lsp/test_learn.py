@@ -214,3 +214,13 @@ async def test_only_one_training_at_a_time(
     training("training", 10)
     with pytest.raises(Exception, match="running already"):
         await editor.execute("neuralforge.train.now", {"repository": str(repository.root)})
+
+
+async def test_a_training_asked_for_that_learns_nothing_says_so_each_time(start: Starter) -> None:
+    editor = await start(settings=NEVER)
+    for _ in range(2):
+        await editor.execute("neuralforge.train.now", {"session": True})
+        told = await editor.wait_for("window/showMessage")
+        assert told["message"].startswith("Nothing was learnt from")
+        assert "too little is new" in told["message"]
+        editor.notifications.clear()

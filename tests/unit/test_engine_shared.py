@@ -23,6 +23,7 @@ from neuralforge_adapters.errors import HomeError
 from neuralforge_adapters.home import Home, read_json
 from neuralforge_adapters.stack import ResolvedStack, StackEntry, resolve
 from neuralforge_adapters.store import AdapterStore
+from neuralforge_server.engine.interface import EngineOptions
 from neuralforge_server.engine.place import LOST, Note, Place, cause_of_death, place_of
 from neuralforge_server.engine.process import Message
 from neuralforge_server.engine.protocol import (
@@ -33,8 +34,9 @@ from neuralforge_server.engine.protocol import (
 )
 from neuralforge_server.engine.shared import Meeting, SharedEngine, join
 from neuralforge_server.engine.stopping import StopRules
-from neuralforge_server.engine.supervisor import EngineOptions, EngineSupervisor, Notice
+from neuralforge_server.engine.supervisor import EngineSupervisor
 from neuralforge_server.errors import EngineError
+from neuralforge_server.notice import Notice
 
 LOAD = LoadRequest("/somewhere/base.gguf", "0" * 64, 1024, 1)
 LONG = "".join(f"value_{i} = compute_{i * 7}(argument_{i * 3})\n" for i in range(100))

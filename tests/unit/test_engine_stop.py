@@ -19,10 +19,11 @@ import pytest
 from gguf_maker import make_base
 from neuralforge_adapters.base import Base, open_base
 from neuralforge_adapters.home import Home
+from neuralforge_server.engine.interface import EngineOptions
 from neuralforge_server.engine.protocol import CompleteRequest, WarmRequest
 from neuralforge_server.engine.stop import StopFlag
 from neuralforge_server.engine.stopping import StopRules
-from neuralforge_server.engine.supervisor import EngineOptions, EngineSupervisor
+from neuralforge_server.engine.supervisor import EngineSupervisor
 
 LONG = "".join(f"value_{i} = compute_{i * 7}(argument_{i * 3})\n" for i in range(100))
 

@@ -21,9 +21,11 @@ from neuralforge_adapters.errors import AdapterError
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.stack import ResolvedStack, StackEntry, resolve
 from neuralforge_adapters.store import AdapterStore
+from neuralforge_server.engine.interface import EngineOptions
 from neuralforge_server.engine.protocol import CompleteRequest
-from neuralforge_server.engine.supervisor import EngineOptions, EngineSupervisor, Notice
+from neuralforge_server.engine.supervisor import EngineSupervisor
 from neuralforge_server.errors import EngineError
+from neuralforge_server.notice import Notice
 
 REQUEST = CompleteRequest("def add(first, second):\n    return ", "\n", evaluation=True)
 

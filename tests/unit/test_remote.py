@@ -40,8 +40,8 @@ from neuralforge_server.engine.remote import KEY_VARIABLE, RemoteEngine, remote_
 from neuralforge_server.engine.remote_api import LlamaServer as LlamaDialect
 from neuralforge_server.engine.remote_api import Offer, OpenAi
 from neuralforge_server.engine.stopping import StopRules
-from neuralforge_server.engine.supervisor import Notice
 from neuralforge_server.errors import EngineError
+from neuralforge_server.notice import Notice
 
 KEY = "sk-very-secret"
 

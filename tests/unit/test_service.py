@@ -17,8 +17,8 @@ from neuralforge_adapters.stack import ResolvedAdapter, ResolvedStack
 from neuralforge_server.completion.service import CompletionService
 from neuralforge_server.completion.waiting import Suggestion
 from neuralforge_server.documents import Document, Edit, Position
+from neuralforge_server.engine.generation import Generation
 from neuralforge_server.engine.protocol import CompleteRequest
-from neuralforge_server.engine.supervisor import Generation
 from neuralforge_server.settings import CompletionSettings, MemorySettings, Settings
 
 TEXT = "def load(path):\n    with open(path) as file:\n        return js"

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from neuralforge_adapters.stack import ResolvedStack
 from neuralforge_server.completion.spot import Spot, Step
 from neuralforge_server.documents import Document
+from neuralforge_server.engine.generation import Generation
 from neuralforge_server.engine.protocol import Completion
-from neuralforge_server.engine.supervisor import Generation
 
 _KEPT = 64
 """Texts kept, of all documents together."""

@@ -6,16 +6,38 @@ Knows neither: see `supervisor.EngineSupervisor` and `remote.RemoteEngine`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
+from neuralforge_adapters.base import Base
 from neuralforge_adapters.stack import ResolvedStack
+from neuralforge_server.engine.generation import Generation
 from neuralforge_server.engine.protocol import (
     CompleteRequest,
     EngineInfo,
     RememberRequest,
     WarmRequest,
 )
-from neuralforge_server.engine.supervisor import EngineOptions, Generation, State
+
+State = Literal["starting", "ready", "restarting", "stopped", "failed"]
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What to load and with how much."""
+
+    base: Base
+    context: int
+    """Tokens of the KV cache."""
+    threads: int
+    gpu_layers: int = 0
+    """Layers for the GPU; -1 for all."""
+    batch: int = 256
+    """Tokens evaluated by one call."""
+    memory: str = ""
+    """Folder of the fast memory's segments; empty for none."""
+    share: bool = False
+    """Use one engine together with the user's other servers."""
 
 
 class Engine(Protocol):

@@ -24,6 +24,8 @@ from urllib.parse import urlsplit
 from neuralforge_adapters.base import Base
 from neuralforge_adapters.errors import AdapterError
 from neuralforge_adapters.stack import ResolvedStack
+from neuralforge_server.engine.generation import Generation
+from neuralforge_server.engine.interface import EngineOptions, State
 from neuralforge_server.engine.protocol import (
     CompleteRequest,
     Completion,
@@ -34,8 +36,8 @@ from neuralforge_server.engine.protocol import (
 )
 from neuralforge_server.engine.remote_api import DIALECTS, Dialect, EndpointError, Event, Offer
 from neuralforge_server.engine.stopping import Stopper
-from neuralforge_server.engine.supervisor import EngineOptions, Generation, Notice, State
 from neuralforge_server.errors import EngineError
+from neuralforge_server.notice import Notice
 
 if TYPE_CHECKING:
     import httpx2

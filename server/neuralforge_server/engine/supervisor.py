@@ -15,14 +15,14 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from neuralforge_adapters.base import Base
 from neuralforge_adapters.errors import AdapterError, NeuralForgeError
 from neuralforge_adapters.home import Home, read_json, write_json
 from neuralforge_adapters.stack import ResolvedStack
 from neuralforge_server.engine.ending import UNLOADABLE, ending
+from neuralforge_server.engine.generation import Generation, mark_seen
+from neuralforge_server.engine.interface import EngineOptions, State
 from neuralforge_server.engine.place import LOST, place_of
 from neuralforge_server.engine.process import (
     EngineProcess,
@@ -33,100 +33,24 @@ from neuralforge_server.engine.process import (
 )
 from neuralforge_server.engine.protocol import (
     CompleteRequest,
-    Completion,
     EngineInfo,
     LoadRequest,
     RememberRequest,
     Request,
     WarmRequest,
-    completion_of,
     encode_cancel,
     encode_request,
     stack_request,
 )
 from neuralforge_server.engine.shared import SharedEngine, join_in_thread
 from neuralforge_server.errors import EngineError, EngineLostError, EngineUnloadableError
-
-State = Literal["starting", "ready", "restarting", "stopped", "failed"]
+from neuralforge_server.notice import Notice
 
 _MAX_CRASHES = 3
 _CRASH_WINDOW = 60.0
 """Seconds: that many crashes within it, and the stack, then the base, is held to be the cause."""
 _MAX_PAUSE = 30.0
 """Seconds between restarts of an engine that something outside keeps killing."""
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """What to load and with how much."""
-
-    base: Base
-    context: int
-    """Tokens of the KV cache."""
-    threads: int
-    gpu_layers: int = 0
-    """Layers for the GPU; -1 for all."""
-    batch: int = 256
-    """Tokens evaluated by one call."""
-    memory: str = ""
-    """Folder of the fast memory's segments; empty for none."""
-    share: bool = False
-    """Use one engine together with the user's other servers."""
-
-
-@dataclass(frozen=True)
-class Notice:
-    """Something that the user should know."""
-
-    kind: Literal["info", "warning", "error"]
-    message: str
-
-
-class Generation:
-    """One completion under way: its text grows until `result` is there."""
-
-    def __init__(self, request: CompleteRequest, cancel: Callable[[], None]) -> None:
-        self.request = request
-        self.text = ""
-        """What has been produced so far, from the cursor on."""
-        self._cancel = cancel
-        self._result: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        self._result.add_done_callback(_retrieve)
-        self._listeners: list[Callable[[str], None]] = []
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing more will come."""
-        return self._result.done()
-
-    async def result(self) -> Completion:
-        """The finished completion; any number of tasks may wait for it, each cancellable.
-
-        Raises:
-            EngineError: the engine died or refused.
-        """
-        return await asyncio.shield(self._result)
-
-    def cancel(self) -> None:
-        """Stop computing; `result` then gives what was produced."""
-        if not self.done:
-            self._cancel()
-
-    def on_text(self, listener: Callable[[str], None]) -> None:
-        """Call `listener` with `text` whenever it has grown."""
-        self._listeners.append(listener)
-
-    def receive(self, reply: Message) -> None:
-        """Take one line of the engine that answers this request."""
-        if "piece" in reply:
-            self.text += reply["piece"]
-            for listener in self._listeners:
-                listener(self.text)
-        elif not self.done:
-            if "error" in reply:
-                self._result.set_exception(EngineError(reply["error"]))
-            else:
-                self._result.set_result(completion_of(reply["result"]))
 
 
 class EngineSupervisor:
@@ -334,7 +258,7 @@ class EngineSupervisor:
         """Send at once, so that the order of calls is the order of work; the reply comes later."""
         request_id = next(self._ids)
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        future.add_done_callback(_retrieve)
+        future.add_done_callback(mark_seen)
         if self._process is None:
             future.set_exception(EngineError("there is no engine; see `neuralforge doctor`"))
             return future
@@ -491,9 +415,3 @@ def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args:
     """From the reader thread into the loop, unless that has ended first."""
     if not loop.is_closed():
         loop.call_soon_threadsafe(function, *args)
-
-
-def _retrieve(future: asyncio.Future[Any]) -> None:
-    """Mark an exception as seen: whoever wanted the result may be gone by now."""
-    if not future.cancelled():
-        future.exception()

@@ -23,12 +23,12 @@ from filelock import FileLock, Timeout
 from neuralforge_adapters.base_choice import BaseChoice
 from neuralforge_adapters.home import Home, private_dir, read_json, write_json
 from neuralforge_adapters.trainer_files import control_file, state_file
-from neuralforge_server.engine.supervisor import Notice
 from neuralforge_server.errors import DaemonBusyError
 from neuralforge_server.learning.datasets import Datasets
 from neuralforge_server.learning.inbox import Inbox
 from neuralforge_server.learning.learner import Learner
 from neuralforge_server.learning.repositories import head_folders
+from neuralforge_server.notice import Notice
 from neuralforge_server.session.log import SessionLog
 from neuralforge_server.settings import LearningSettings
 from neuralforge_server.watch import Watcher

@@ -33,7 +33,6 @@ from neuralforge_adapters.trainer_files import (
     touch_typing,
     write_waiting,
 )
-from neuralforge_server.engine.supervisor import Notice
 from neuralforge_server.errors import CommandError
 from neuralforge_server.learning.datasets import Datasets
 from neuralforge_server.learning.reasons import why_none
@@ -45,6 +44,7 @@ from neuralforge_server.learning.trainer_process import (
     start_trainer,
 )
 from neuralforge_server.learning.trigger import Facts, Job, decide, seconds_to_wait
+from neuralforge_server.notice import Notice
 from neuralforge_server.settings import LearningSettings
 
 _TYPING_SECONDS = 0.1
@@ -108,6 +108,8 @@ class Learner:
         self._moving = threading.Lock()
         self._process: psutil.Popen | None = None
         """The trainer that was started here last, until it ends."""
+        self._asked: int | None = None
+        """The process id of the trainer that the user asked for last."""
 
     def typed(self) -> None:
         """The user typed: the trainer is to stop computing."""
@@ -193,6 +195,7 @@ class Learner:
             args = arguments(job, self.settings, self._base(), asked=asked)
             process = await asyncio.to_thread(start_trainer, self.home, args)
             self._process = process
+            self._asked = process.pid if asked else None
         self._reap(process, asyncio.get_running_loop())
         return {"started": True, "pid": process.pid, "source": job.source}
 
@@ -253,6 +256,10 @@ class Learner:
             self._bar = None
         if state.state == "failed" and told:
             self._notify(Notice("warning", f"Training on {state.job} failed: {state.message}"))
+        if state.pid == self._asked and _learnt_nothing(state):
+            self._asked = None
+            said = f"Nothing was learnt from {state.job}: {state.message}"
+            self._notify(Notice("info", said, answers=True))
         self._wake.set()
 
     def _cancel(self) -> None:
@@ -299,3 +306,7 @@ class Learner:
         if awaited is None or awaited.refused:
             return None
         return Path(awaited.path) if awaited.path else embedded_base()
+
+
+def _learnt_nothing(state: TrainerState) -> bool:
+    return state.state == "refused" or (state.state == "done" and state.version is None)

@@ -95,3 +95,12 @@ def test_a_new_version_serves_without_a_restart_and_the_report_opens(
     expect(window.page.locator(".tab.active")).to_contain_text("NeuralForge Report")
     expect(window.webview.locator("h1").first).to_be_visible()
     window.screenshot("report")
+
+
+def test_a_session_with_too_little_to_learn_says_so(window: Window) -> None:
+    for _ in range(2):
+        window.run("NeuralForge: Train Now from the Session")
+        told = window.notice("Nothing was learnt from")
+        expect(told).to_contain_text("too little is new", timeout=_TRAINING_MS)
+        window.refused("Nothing was learnt from")
+        expect(told).to_have_count(0)

@@ -100,7 +100,7 @@ export function details(facts: Facts, more: More | null = null): [string, string
 export function learningText(learning: Learning, more: More | null = null): string {
   if (learning.running)
     return `${jobName(learning.job)}: ${workText(learning)}, ${learning.percent} %`;
-  if (more !== null) return more.training.reason;
+  if (more !== null && more.training.reason !== '') return more.training.reason;
   if (learning.paused) return 'paused';
   return learning.enabled ? workText(learning) : 'switched off';
 }
