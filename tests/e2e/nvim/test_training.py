@@ -62,6 +62,7 @@ def test_a_training_is_agreed_to_begun_watched_paused_and_ended_and_its_version_
     desk.nvim.wait("the question", lambda: desk.folder.name in desk.nvim.screen.text())
     desk.nvim.wait("the answers", lambda: "1:" in desk.nvim.screen.text())
     desk.nvim.type("1<CR>")
+    desk.nvim.wait("the end of the question", lambda: "1:" not in desk.nvim.screen.text())
     desk.nvim.type(":NeuralForge train<CR>")
     desk.said("the training has started")
     shows(desk, "learning 0 %")

@@ -104,20 +104,6 @@ def test_adapters_are_scaled_and_stacks_are_saved_used_and_forgotten(
     window.refused("There is no named stack")
 
 
-def test_the_whole_stack_is_picked(window: Window) -> None:
-    window.run("NeuralForge: Choose the Stack of Adapters…")
-    picker = window.page.locator(".quick-input-widget:visible")
-    expect(picker).to_contain_text("2 Selected")  # what the last test left in force
-    window.choices().filter(has_text="babbler@v0001").click()
-    expect(picker).to_contain_text("1 Selected")
-    window.press("Enter")
-    says(window, "NeuralForge: chatter@v0001 × 0.5")
-    window.run("NeuralForge: Choose the Stack of Adapters…")
-    window.choices().filter(has_text="babbler@v0001").click()
-    window.press("Enter")
-    says(window, "babbler@v0001 + chatter@v0001 × 0.5")
-
-
 def test_an_adapter_is_rolled_back_and_the_personal_one_exported(
     desk: Desk, window: Window, tmp_path: Path
 ) -> None:
@@ -194,6 +180,21 @@ def test_each_folder_of_a_workspace_is_itself(desk: Desk, shared: Desk) -> None:
         window.run("NeuralForge: Do Not Learn from This Repository")
         says(window, f"from {folders[1]}")
         assert [answered(desk, folder) for folder in folders] == [None, "no"]
+
+
+def test_the_whole_stack_is_picked(window: Window) -> None:
+    window.run("NeuralForge: Choose the Stack of Adapters…")
+    picker = window.page.locator(".quick-input-widget:visible")
+    expect(picker).to_contain_text("3 Selected")  # what the tests before left in force
+    for adapter in ("personal@v0001", "babbler@v0001"):
+        window.choices().filter(has_text=adapter).click()
+    expect(picker).to_contain_text("1 Selected")
+    window.press("Enter")
+    says(window, "NeuralForge: chatter@v0001 × 0.5")
+    window.run("NeuralForge: Choose the Stack of Adapters…")
+    window.choices().filter(has_text="babbler@v0001").click()
+    window.press("Enter")
+    says(window, "babbler@v0001 + chatter@v0001 × 0.5")
 
 
 def test_a_base_is_chosen_fetched_with_progress_and_used(

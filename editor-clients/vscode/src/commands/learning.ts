@@ -1,7 +1,7 @@
 /**
  * Commands on learning: train now, steer a training, allow or refuse a repository.
  */
-import { type Uri, window, workspace } from 'vscode';
+import { Uri, window, workspace } from 'vscode';
 import type { Command, Parts } from './run.ts';
 
 export function learningCommands({ session }: Parts): Record<string, Command> {
@@ -46,13 +46,15 @@ const SAID: Partial<Record<string, string>> = {
   resume: 'NeuralForge: trainings may run again.',
 };
 
-/** The folder of the active file, else the only one, else the one that the user picks. */
+/** The workspace's folder with the active file, else the file's own, else the only one, else the
+ * one that the user picks. */
 async function pickFolder(): Promise<Uri> {
   const folders = (workspace.workspaceFolders ?? []).filter(({ uri }) => uri.scheme === 'file');
   const active = window.activeTextEditor?.document.uri;
   const own = active && workspace.getWorkspaceFolder(active);
   if (own !== undefined) return own.uri;
   const [first] = folders;
+  if (first === undefined && active?.scheme === 'file') return Uri.joinPath(active, '..');
   if (first === undefined) throw new Error('Open the folder of a repository first.');
   if (folders.length === 1) return first.uri;
   const chosen = await window.showWorkspaceFolderPick({ placeHolder: 'Which repository?' });
