@@ -13,7 +13,7 @@ from importlib.metadata import version
 
 import click
 
-from neuralforge_adapters.errors import NeuralForgeError
+from neuralforge_adapters.command_line import run_command
 
 COMMANDS = {
     "serve": "Serve completions to an editor over LSP (also without a subcommand).",
@@ -78,10 +78,6 @@ def group() -> None:
 
 
 def main() -> None:
-    """Run the command line; an error that the user can mend is one message and status 1."""
+    """Run the command line."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
-    try:
-        group()
-    except NeuralForgeError as error:
-        click.echo(f"neuralforge: {error}", err=True)
-        sys.exit(1)
+    run_command(group)

@@ -7,7 +7,6 @@ a message. The home and the profile come from the environment.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
-from neuralforge_adapters.errors import NeuralForgeError
+from neuralforge_adapters.command_line import run_command
 from neuralforge_adapters.home import Home
 from neuralforge_trainer.samples.choice import Candidate
 from neuralforge_trainer.samples.selection import Selection, parse_languages, parse_since
@@ -176,12 +175,8 @@ def _write(out: Path, found: list[Candidate], choice: dict[str, Any], as_json: b
 
 
 def main() -> None:
-    """Run the command; an error that the user can mend is one message and status 1."""
-    try:
-        group(prog_name="neuralforge")
-    except NeuralForgeError as error:
-        click.echo(f"neuralforge: {error}", err=True)
-        sys.exit(1)
+    """Run the command."""
+    run_command(group, "neuralforge")
 
 
 if __name__ == "__main__":

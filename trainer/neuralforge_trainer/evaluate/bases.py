@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import random
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ import click
 import numpy as np
 
 from neuralforge_adapters.base import Base, open_base
-from neuralforge_adapters.errors import NeuralForgeError
+from neuralforge_adapters.command_line import run_command
 from neuralforge_adapters.fim import Window, heal
 from neuralforge_adapters.handwritten import is_handwritten, is_own_path
 from neuralforge_adapters.home import Home, write_json
@@ -313,12 +312,8 @@ def command(
 
 
 def main() -> None:
-    """Run the command; an error that the user can mend is one message and status 1."""
-    try:
-        command(prog_name="neuralforge bases evaluate")
-    except NeuralForgeError as error:
-        click.echo(f"neuralforge: {error}", err=True)
-        sys.exit(1)
+    """Run the command."""
+    run_command(command, "neuralforge bases evaluate")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ Knows no training.
 from __future__ import annotations
 
 import dataclasses
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from pathlib import Path
 import click
 
 from neuralforge_adapters.base import Base, open_base
-from neuralforge_adapters.errors import NeuralForgeError
+from neuralforge_adapters.command_line import run_command
 from neuralforge_adapters.fim import Window
 from neuralforge_adapters.home import Home, write_json
 from neuralforge_server.engine.client import EngineClient
@@ -229,12 +228,8 @@ def command(
 
 
 def main() -> None:
-    """Run the command; an error that the user can mend is one message and status 1."""
-    try:
-        command(prog_name="neuralforge evaluate")
-    except NeuralForgeError as error:
-        click.echo(f"neuralforge: {error}", err=True)
-        sys.exit(1)
+    """Run the command."""
+    run_command(command, "neuralforge evaluate")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Literal
 
 import click
 
-from neuralforge_adapters.errors import NeuralForgeError
+from neuralforge_adapters.command_line import run_command
 from neuralforge_adapters.home import Home
 from neuralforge_trainer.pretrain.config import config_path, load_config
 
@@ -165,13 +165,9 @@ def _manifest(run: str, given: Path | None) -> Path:
 
 
 def main() -> None:
-    """Run the command line; an error that the user can mend is one message and status 1."""
+    """Run the command line."""
     _stand_back()
-    try:
-        group(prog_name="neuralforge pretrain")
-    except NeuralForgeError as error:
-        click.echo(f"neuralforge: {error}", err=True)
-        sys.exit(1)
+    run_command(group, "neuralforge pretrain")
 
 
 def _stand_back() -> None:

@@ -6,7 +6,6 @@ travelled through is named in the table, and the others are not held up. Knows n
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 import click
 
 from neuralforge_adapters.base import Base, open_base
-from neuralforge_adapters.errors import NeuralForgeError
+from neuralforge_adapters.command_line import run_command
 from neuralforge_adapters.home import Home, locked, write_atomic, write_json
 from neuralforge_trainer.errors import NothingToLearnError, ProofError, RepositoryError
 from neuralforge_trainer.evaluate.history.course import Course
@@ -205,12 +204,8 @@ def command(
 
 
 def main() -> None:
-    """Run the command; an error that the user can mend is one message and status 1."""
-    try:
-        command(prog_name="neuralforge replay")
-    except NeuralForgeError as error:
-        click.echo(f"neuralforge: {error}", err=True)
-        sys.exit(1)
+    """Run the command."""
+    run_command(command, "neuralforge replay")
 
 
 if __name__ == "__main__":
