@@ -7,6 +7,7 @@ learning) is told once and left out. Knows the client only by messages, not the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -151,6 +152,15 @@ class App(DocumentListener):
             self.link.show(
                 Notice("info", "Settings of the log and the profile hold from the next start on.")
             )
+
+    async def settle(self) -> None:
+        """The client is about to leave, and may not wait: what is to be recorded is written."""
+        if self.writer is None:
+            return
+        for document in list(self.documents.values()):
+            self._record_end(document)
+        with contextlib.suppress(NeuralForgeError):  # the user was told when it could not be
+            await self.writer.ask(lambda _: None)
 
     async def end(self) -> None:
         """Stop everything; what was recorded is written."""
@@ -373,6 +383,9 @@ class App(DocumentListener):
         self.host.service.close(document)
         if self.workspace is not None:
             self.workspace.closed(document)
+        self._record_end(document)
+
+    def _record_end(self, document: Document) -> None:
         if self.writer is not None:
             uri, lines = document.uri, document.lines
             self.writer.post(lambda recorder: recorder.closed(uri, "".join(lines)))

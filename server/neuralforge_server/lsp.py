@@ -118,6 +118,7 @@ class Server(LanguageServer):
 def _register(server: Server) -> None:
     server.feature(types.INITIALIZE)(_initialize)
     server.feature(types.INITIALIZED)(_initialized)
+    server.feature(types.SHUTDOWN)(_shutdown)
     server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)(_did_change_configuration)
     server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())(
         _inline_completion
@@ -179,6 +180,10 @@ async def _inline_completion(
 async def _completion(ls: Server, params: types.CompletionParams) -> types.CompletionList:
     found = await ls.suggest(params.text_document.uri, params.position, "completion")
     return types.CompletionList(is_incomplete=True, items=[_item(*one) for one in found])
+
+
+async def _shutdown(server: Server, *_: Any) -> None:
+    await server.app.settle()
 
 
 def _did_save(ls: Server, params: types.DidSaveTextDocumentParams) -> None:

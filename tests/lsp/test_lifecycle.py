@@ -19,6 +19,7 @@ from neuralforge_adapters.home import HOME_VARIABLE, Home
 from neuralforge_adapters.stack import StackEntry, StackFile
 from neuralforge_server.framing import FrameReader
 from neuralforge_server.lsp_client import LspClient, ServerError
+from neuralforge_server.session.log import SessionLog
 
 Starter = Callable[..., Awaitable[LspClient]]
 
@@ -44,6 +45,21 @@ async def test_shutdown_and_exit_end_with_status_zero(start: Starter) -> None:
     assert len(processes) >= 2
     assert await editor.stop() == 0
     assert await all_gone(processes)
+
+
+async def test_what_was_recorded_is_written_once_shutdown_is_answered(
+    start: Starter, home: Home
+) -> None:
+    """Some editors kill a server soon after."""
+    editor = await start()
+    editor.open(URI, TEXT)
+    (item,) = await editor.complete(URI, END)
+    editor.change(URI, item["insertText"], END)
+    await editor.request("shutdown")
+    editor.process.kill()
+    with SessionLog.open(home.session_log) as log:
+        (row,) = log.show(9)
+    assert (row.text, row.outcome) == (item["insertText"], "accepted")
 
 
 async def test_exit_without_shutdown_ends_with_status_one(start: Starter) -> None:
