@@ -37,20 +37,21 @@ def main(base: str, folder: str) -> None:
     ]
     path = Path(base)
     opened = Base(path, file_digest(path))
-    settings = RunSettings(5e-3, ROWS, 1, 0.0, 0, 1000, 0.0)
 
-    def run(name: str, micro_batch: int) -> tuple[PersonalTrainer, int]:
-        changed = RunSettings(5e-3, micro_batch, ROWS // micro_batch, 0.0, 0, 1000, 0.0)
-        model = attach_lora(load_base(opened), seed=1)
-        trainer = PersonalTrainer(model, examples, Path(folder) / name, changed)
-        return trainer, trainer.run()
+    def trainer(name: str, rows: int) -> PersonalTrainer:
+        settings = RunSettings(5e-3, rows, ROWS // rows, 0.0, 0, 1000, 0.0)
+        return PersonalTrainer(
+            attach_lora(load_base(opened), seed=1), examples, Path(folder) / name, settings
+        )
 
-    free, free_steps = run("free", 2)
-    model = attach_lora(load_base(opened), seed=1)
-    starved = PersonalTrainer(model, examples, Path(folder) / "starved", settings)
+    starved = trainer("starved", ROWS)  # first: nothing is left over that it could use
+    before = resource.getrlimit(resource.RLIMIT_AS)
     limit = psutil.Process().memory_info().vms + ROOM
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
     steps = starved.run()
+    resource.setrlimit(resource.RLIMIT_AS, before)
+    free = trainer("free", 2)
+    free_steps = free.run()
     pairs = zip(
         lora_parameters(free.model).values(), lora_parameters(starved.model).values(), strict=True
     )
