@@ -111,6 +111,7 @@ export interface LogRow {
 /** Of `neuralforge.status`, what the live status does not have. */
 export interface ServerStatus {
   engine: { restarts: number };
+  stack: StackEntry[];
   home: string;
   profile: string;
 }

@@ -102,7 +102,12 @@ test('an empty stack is said in words', () => {
 });
 
 test('the screen on privacy names the folder of this machine', () => {
-  const text = privacyText({ engine: { restarts: 0 }, home: '/home/me/nf', profile: 'own' });
+  const text = privacyText({
+    engine: { restarts: 0 },
+    stack: [],
+    home: '/home/me/nf',
+    profile: 'own',
+  });
   assert.match(text, /`\/home\/me\/nf`/);
   assert.match(text, /profiles\/own\/session\.db/);
   assert.match(privacyText(null), /neuralforge doctor/);

@@ -64,6 +64,7 @@ def test_uv_installs_it_where_there_is_uv(
     desk.nvim.wait_lua("the server is attached", ATTACHED, seconds=240)
     (environment,) = desk.folder.parent.rglob("pyvenv.cfg")
     assert "uv = " in environment.read_text()
+    desk.nvim.wait("the screen", lambda: "What is kept" in desk.nvim.screen.text())
     desk.nvim.type("q")
     assert desk.type_until_ghost()
 

@@ -13,12 +13,13 @@ import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 from playwright.sync_api import Browser, FrameLocator, Locator, Page, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from watchfiles import watch
 
 from e2e.install.vscode import VSCode
@@ -238,6 +239,15 @@ class Window:
         """The ghost text on the screen, once there is one."""
         expect(self.ghost.first).to_be_visible(timeout=20_000)
         return self._ghost_now()
+
+    def ask_until_ghost(self) -> str:
+        """Ask by key until there is ghost text: in a new buffer VS Code drops some requests."""
+        for _ in range(20):
+            self.press("Alt+Backslash")
+            with suppress(PlaywrightTimeoutError):
+                self.ghost.first.wait_for(timeout=1000)
+                break
+        return self.ghost_text()
 
     def wait_ghost(self, fits: Callable[[str], bool]) -> None:
         """Wait until the ghost text is as it should be."""

@@ -87,7 +87,7 @@ export function details(facts: Facts, more: More | null = null): [string, string
   const restarts = more === null ? '' : `, ${more.server.engine.restarts} restarts of the engine`;
   return [
     ['Base', `${live.engine.base} (${live.engine.state})`],
-    ['Stack', stackText(live.stack)],
+    ['Stack', stackText(more?.server.stack ?? live.stack)], // a command's effect is told later
     ['Learning', learningText(live.learning, more)],
     ['Last latency', latencyText(facts)],
     ['Accepted', acceptanceText(live)],
