@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ def read_lines(path):
 """A file whose next line is plain from what it holds: `with open(path, encoding="utf-8")…`."""
 
 ATTACHED = "(vim.lsp.get_clients({ bufnr = 0, name = 'neuralforge' })[1] or {}).initialized == true"
+_LOG_SECONDS = 30.0
 PATIENT = {"completion": {"deadline_ms": 20_000}}
 """However busy the machine is, suggestions come."""
 _LOAD = "vim.opt.rtp:prepend(...) vim.cmd.runtime('plugin/neuralforge.lua')"
@@ -97,6 +99,15 @@ class Desk:
     def forget_messages(self) -> None:
         """From now on."""
         self.nvim.lua("require('neuralforge.client').told = {}")
+
+    def becomes(self, path: Path, outcome: tuple[str | None, str | None]) -> LoggedSuggestion:
+        """The newest suggestion with this outcome, once the log has it: text is written first,
+        and told afterwards."""
+        end = time.monotonic() + _LOG_SECONDS
+        while outcome not in (found := self.outcomes(path)):
+            assert time.monotonic() < end, found
+        newest = reversed(self.logged(path))
+        return next(row for row in newest if (row.outcome, row.outcome_source) == outcome)
 
     def outcomes(self, path: Path) -> list[tuple[str | None, str | None]]:
         """What became of them, and who told: `client` or `inferred`."""

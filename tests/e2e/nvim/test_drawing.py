@@ -27,11 +27,11 @@ def test_ghost_text_is_drawn_and_taken_by_word_and_whole(desk: Desk) -> None:
     assert desk.type_until_ghost().startswith(LINE.removeprefix("wi"))
     desk.nvim.type("<M-Right>")
     desk.nvim.wait_lua("a word is written", "vim.fn.getline(10) == '    with'")
-    assert ("partial", "client") in desk.outcomes(path)
+    desk.becomes(path, ("partial", "client"))
     desk.nvim.wait("the rest", lambda: desk.nvim.ghost().startswith(LINE.removeprefix("with")))
     desk.nvim.type("<Tab>")
     desk.nvim.wait_lua("the line is written", "vim.fn.getline(10):match('handle:$')")
-    assert ("accepted", "client") in desk.outcomes(path)
+    desk.becomes(path, ("accepted", "client"))
 
 
 def test_text_right_of_the_cursor_stays_in_order(desk: Desk) -> None:

@@ -22,8 +22,7 @@ def test_text_after_emoji_is_placed_in_the_units_of_the_protocol(desk: Desk) -> 
     desk.nvim.type("<Tab>")
     desk.nvim.wait_lua("it is written", f"vim.fn.strchars(vim.fn.getline(10)) > {len(typed)}")
     assert desk.nvim.lines[9] == typed + rest
-    accepted = [row for row in desk.logged(path) if row.outcome == "accepted"]
-    assert [row.character for row in accepted] == [len(typed)]
+    assert desk.becomes(path, ("accepted", "client")).character == len(typed)
 
 
 def test_line_ends_of_windows_stay(desk: Desk) -> None:

@@ -44,7 +44,7 @@ def test_tab_writes_the_suggestion_and_the_log_knows(desk: Desk) -> None:
     desk.nvim.type("<Tab>")
     desk.nvim.wait_lua("the line is written", WRITTEN)
     assert desk.nvim.lines[9] == "    " + LINE
-    assert ("accepted", "client") in desk.outcomes(path)
+    desk.becomes(path, ("accepted", "client"))
 
 
 def test_a_word_and_then_a_line_are_taken(desk: Desk) -> None:
@@ -53,11 +53,10 @@ def test_a_word_and_then_a_line_are_taken(desk: Desk) -> None:
     desk.nvim.type("<M-Right>")
     desk.nvim.wait_lua("a word is written", "vim.api.nvim_get_current_line():match('with$')")
     desk.nvim.wait("the rest", ghost(desk, "with"))
-    parts = [row.accepted_length for row in desk.logged(path) if row.outcome == "partial"]
-    assert parts == [2]
+    assert desk.becomes(path, ("partial", "client")).accepted_length == 2
     desk.nvim.type("<M-C-Right>")
     desk.nvim.wait_lua("the line is written", WRITTEN)
-    assert ("accepted", "client") in desk.outcomes(path)
+    desk.becomes(path, ("accepted", "client"))
 
 
 def test_tab_is_tab_where_nothing_is_suggested(desk: Desk) -> None:
@@ -73,7 +72,7 @@ def test_dismissed_text_is_gone_until_something_is_typed_and_the_log_knows(desk:
     desk.type_until_ghost()
     desk.nvim.type("<C-]>")
     desk.nvim.wait("no ghost text", lambda: not desk.nvim.ghost())
-    assert desk.outcomes(path)[-1] == ("dismissed", "client")
+    desk.becomes(path, ("dismissed", "client"))
     desk.nvim.type("t")
     desk.nvim.wait("ghost text", ghost(desk, "wit"))
 
