@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -34,7 +35,7 @@ def read_lines(path):
 """A file whose next line is plain from what it holds: `with open(path, encoding="utf-8")…`."""
 
 ATTACHED = "(vim.lsp.get_clients({ bufnr = 0, name = 'neuralforge' })[1] or {}).initialized == true"
-_LOG_SECONDS = 30.0
+_ASKING_SECONDS = 30.0
 PATIENT = {"completion": {"deadline_ms": 20_000}}
 """However busy the machine is, suggestions come."""
 _LOAD = "vim.opt.rtp:prepend(...) vim.cmd.runtime('plugin/neuralforge.lua')"
@@ -100,12 +101,20 @@ class Desk:
         """From now on."""
         self.nvim.lua("require('neuralforge.client').told = {}")
 
+    def until(self, what: str, so: Callable[[], bool]) -> None:
+        """Ask the server again and again until something is so."""
+        end = time.monotonic() + _ASKING_SECONDS
+        while not so():
+            assert time.monotonic() < end, f"not so in time: {what}"
+
+    def engine_is_ready(self) -> bool:
+        ready: bool = self.execute("status")["engine"]["state"] == "ready"
+        return ready
+
     def becomes(self, path: Path, outcome: tuple[str | None, str | None]) -> LoggedSuggestion:
         """The newest suggestion with this outcome, once the log has it: text is written first,
         and told afterwards."""
-        end = time.monotonic() + _LOG_SECONDS
-        while outcome not in (found := self.outcomes(path)):
-            assert time.monotonic() < end, found
+        self.until(f"an outcome {outcome}", lambda: outcome in self.outcomes(path))
         newest = reversed(self.logged(path))
         return next(row for row in newest if (row.outcome, row.outcome_source) == outcome)
 
@@ -166,7 +175,10 @@ def shared(start: Start) -> Desk:
 
 @pytest.fixture
 def desk(shared: Desk, request: pytest.FixtureRequest) -> Iterator[Desk]:
-    """The shared Neovim, with a folder of the test's own; its buffers go afterwards."""
-    yield Desk(shared.nvim, shared.home, shared.folder / request.node.name)
+    """The shared Neovim, with a folder of the test's own, another one for a second try; its
+    buffers go afterwards."""
+    shared.folder.mkdir(exist_ok=True)
+    folder = tempfile.mkdtemp(prefix=f"{request.node.name}-", dir=shared.folder)
+    yield Desk(shared.nvim, shared.home, Path(folder))
     shared.nvim.type("<Esc>")
     shared.nvim.command("silent! %bwipeout!")

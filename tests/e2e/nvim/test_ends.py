@@ -30,6 +30,7 @@ def test_a_killed_server_is_said_once_and_completes_again(desk: Desk) -> None:
     desk.nvim.type("t")
     desk.nvim.wait_lua("another server", NEXT)
     assert server_of(desk).pid != server.pid
+    desk.until("its engine is ready", desk.engine_is_ready)
     desk.nvim.type("h")
     desk.nvim.wait("ghost text", lambda: desk.nvim.ghost().startswith(LINE.removeprefix("with")))
     assert len(desk.messages) == 1
@@ -42,7 +43,9 @@ def test_a_killed_engine_is_said_once_and_completes_again(desk: Desk) -> None:
     desk.forget_messages()
     os.kill(desk.execute("status")["engine"]["pid"], signal.SIGKILL)
     desk.said("engine")
-    desk.nvim.type("th")
+    desk.nvim.type("t")  # while it starts again, nothing is suggested
+    desk.until("the engine is back", desk.engine_is_ready)
+    desk.nvim.type("h")
     desk.nvim.wait("ghost text", lambda: desk.nvim.ghost().startswith(LINE.removeprefix("with")))
     assert len(desk.messages) == 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
@@ -165,7 +166,7 @@ def window(shared: Desk) -> Iterator[Window]:
 
 @pytest.fixture
 def desk(shared: Desk, request: pytest.FixtureRequest) -> Desk:
-    """The shared VS Code, with a folder of the test's own."""
-    folder = shared.folder / re.sub(r"\W+", "-", request.node.name)
-    folder.mkdir(parents=True)
-    return Desk(shared.code, shared.home, shared.browser, folder)
+    """The shared VS Code, with a folder of the test's own; another one for a second try."""
+    name = re.sub(r"\W+", "-", request.node.name)
+    folder = tempfile.mkdtemp(prefix=f"{name}-", dir=shared.folder)
+    return Desk(shared.code, shared.home, shared.browser, Path(folder))
