@@ -44,7 +44,8 @@ class Margins:
     general_perplexity: float = 0.03
     """Relative rise of the perplexity on general code over the current version's."""
     general_perplexity_in_all: float = 0.10
-    """As before, over the bare base's: what many small steps may come to."""
+    """As before, over the bare base's: what many small steps may come to, and what a first version
+    may take at once."""
     exact_match: float = 0.10
     """Absolute fall of EM, on held-out and on general code; one whose 95 % interval lies below
     zero is refused in any case."""
@@ -165,9 +166,13 @@ def decide(
     Args:
         bare: the base's without any adapter; None where that is the current system.
     """
-    others = [_Other("current", current, margins.general_perplexity)]
-    if bare is not None:
-        others.append(_Other("base", bare, margins.general_perplexity_in_all))
+    if bare is None:  # the first version takes its whole way from the base in one step
+        others = [_Other("current", current, margins.general_perplexity_in_all)]
+    else:
+        others = [
+            _Other("current", current, margins.general_perplexity),
+            _Other("base", bare, margins.general_perplexity_in_all),
+        ]
     finite = _not_finite(candidate)
     objection = finite or next(
         (why for other in others if (why := _objection(exam, other, candidate, margins))), ""
