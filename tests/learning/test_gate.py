@@ -44,6 +44,7 @@ CURRENT = _answers((10, 2.0), (10, 2.0))
     [
         (_answers((20, 1.5), (10, 2.0)), True, "held-out EM 25.0% to 50.0%"),
         (_answers((10, 1.9), (10, 2.02)), True, "within the margins"),
+        (_answers((10, 1.9), (10, 2.08)), True, "within the margins"),
         (_answers((20, 2.0), (10, 2.0)), False, "no likelier"),
         (_answers((20, 2.1), (10, 2.0)), False, "no likelier"),
         (_answers((2, 1.5), (10, 2.0)), False, "exact match on held-out code fell by 20.0%"),

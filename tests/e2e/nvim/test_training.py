@@ -79,7 +79,8 @@ def test_a_training_is_agreed_to_begun_watched_paused_and_ended_and_its_version_
     shows(desk, "idle")
     assert last_of(desk).message == "stopped by `skip`"
     desk.nvim.type(":NeuralForge train session<CR>")
-    assert "too little is new: 0 new events" in desk.said("the training has ended", _PATIENT)
+    assert "too little is new: 0 new events" in desk.said("Nothing was learnt from", _PATIENT)
+    assert not [line for line in desk.messages if "the training has ended" in line]
     with SessionLog.open_to_read(desk.home.session_log) as log:
         assert log.consent(desk.folder) == "yes"
     publish(desk.home, PERSONAL)

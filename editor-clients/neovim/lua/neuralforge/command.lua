@@ -59,12 +59,11 @@ local function with_repository(go)
   end
 end
 
---- What came of a training that was asked for; of a failure the server speaks itself.
+--- The version that a training brought; where it brought none, the server speaks itself.
 local function say_outcome(state)
   local trainer = state.trainer
-  if trainer ~= vim.NIL and (trainer.state == 'done' or trainer.state == 'refused') then
-    local version = trainer.version ~= vim.NIL and trainer.version .. ': ' or ''
-    client.say('the training has ended: ' .. version .. trainer.message)
+  if trainer ~= vim.NIL and trainer.state == 'done' and trainer.version ~= vim.NIL then
+    client.say('the training has ended: ' .. trainer.version .. ': ' .. trainer.message)
   end
 end
 
