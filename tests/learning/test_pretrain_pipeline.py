@@ -26,7 +26,7 @@ from neuralforge_trainer.pretrain.check import check_export
 from neuralforge_trainer.pretrain.config import ROOT_VARIABLE, RunConfig, load_config
 from neuralforge_trainer.pretrain.corpus import build_corpus, read_corpus
 from neuralforge_trainer.pretrain.loop import weights_of
-from neuralforge_trainer.pretrain.model import Model, chunk_loss
+from neuralforge_trainer.pretrain.model import Model, attend, chunk_loss
 from neuralforge_trainer.pretrain.pack import Packer, pack_ahead
 from neuralforge_trainer.pretrain.tokenizer import load_tokenizer, tokenizer_file, train_tokenizer
 
@@ -150,11 +150,31 @@ def test_the_model_computes_what_transformers_computes(built: RunConfig) -> None
     missing = theirs.load_state_dict(ours.state_dict(), strict=False)
     assert not missing.unexpected_keys and missing.missing_keys == ["lm_head.weight"]
     theirs.tie_weights()
-    ids = torch.randint(0, shape.vocabulary, (2, 50))
+    ids = torch.randint(0, shape.vocabulary, (2, 200))
     with torch.no_grad():
         torch.testing.assert_close(
             ours(ids) @ ours.head.T, theirs(ids).logits, atol=1e-4, rtol=1e-4
         )
+
+
+@pytest.mark.parametrize(("heads", "shared", "length"), [(5, 1, 300), (6, 2, 128), (4, 4, 257)])
+def test_attention_in_blocks_is_attention(heads: int, shared: int, length: int) -> None:
+    torch.manual_seed(0)
+    query = torch.randn(2, heads, length, 16, requires_grad=True)
+    key, value = torch.randn(2, 2, shared, length, 16, requires_grad=True)
+    upstream = torch.randn(2, heads, length, 16)
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        query, key, value, is_causal=True, enable_gqa=True
+    )
+    attended = attend(query, key, value)
+    torch.testing.assert_close(attended, expected)
+    inputs = (query, key, value)
+    for mine, theirs in zip(
+        torch.autograd.grad(attended, inputs, upstream),
+        torch.autograd.grad(expected, inputs, upstream),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
 
 
 def test_the_chunked_loss_and_its_gradients_are_those_of_autograd() -> None:

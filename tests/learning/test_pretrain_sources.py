@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -83,6 +84,27 @@ def test_a_package_that_is_not_what_the_manifest_says_is_refused(config: RunConf
         list(read_corpus(config))
 
 
+def test_a_newer_version_than_the_manifest_knows_takes_its_place(config: RunConfig) -> None:
+    _npm_package(config, {"src/area.ts": CODE})
+    manifest = config.folder / "manifest.json"
+    older = Entry("@shapes/core", "npm", "1.1.0", "MIT", "f" * 64, 1, 1)
+    write_manifest(manifest, Manifest({"@shapes/core": older}))
+    build_corpus(config, manifest, [], [], lambda _: None)
+    entry = read_manifest(manifest).packages["@shapes/core"]
+    assert entry.version == "1.2.0" and entry.sha256 != older.sha256
+
+
+def test_no_more_of_a_package_is_taken_than_the_run_file_says(config: RunConfig) -> None:
+    texts = (CODE, CODE.replace("area", "volume").replace("width", "depth") * 2)
+    _npm_package(config, {f"src/{n}.ts": text for n, text in enumerate(texts)})
+    room = max(map(len, texts))
+    corpus = dataclasses.replace(config.corpus, most_bytes=room)
+    config = dataclasses.replace(config, corpus=corpus)
+    build_corpus(config, config.folder / "manifest.json", [], [], lambda _: None)
+    found = list(read_corpus(config))
+    assert len(found) == 1 and found[0].text in texts
+
+
 def test_what_was_held_out_once_stays_out_without_the_clone(config: RunConfig) -> None:
     from neuralforge_trainer.pretrain.clean import digest
 
@@ -91,6 +113,35 @@ def test_what_was_held_out_once_stays_out_without_the_clone(config: RunConfig) -
     assert not held.is_near(CODE.replace("area", "volume"))
     assert held.is_named("lib/Zod/index.ts") and held.is_named("zod.ts")
     assert not held.is_named("lib/zodiac.ts")
+
+
+def test_a_version_that_is_gone_takes_neither_itself_nor_others_away(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """apt-get is a stand-in, since no archive here can be made to lose a version.
+
+    As the real one does, it fetches nothing when one of the names is not to be had.
+    """
+    binaries = tmp_path / "bin"
+    binaries.mkdir()
+    fake = binaries / "apt-get"
+    fake.write_text(
+        """#!/bin/sh
+        case "$*" in *update*) exit 0;; *=1.0*|*absent*) exit 100;; esac
+        for word in "$@"; do case "$word" in -*|download) ;; *)
+            touch "${word%%=*}_2.0_all.deb";; esac; done
+        """
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{binaries}:{os.environ['PATH']}")
+    monkeypatch.setattr("neuralforge_trainer.pretrain.fetch._sources", lambda suite: suite)
+    packages = [
+        Package("here", "package", "2.0"),
+        Package("replaced", "package", "1.0"),
+        Package("absent", "package"),
+    ]
+    assert fetch(config, packages) == ["absent"]
+    assert [downloaded(config.data_folder, p) is not None for p in packages] == [True, True, False]
 
 
 def test_a_machine_without_the_clients_is_told_what_to_do(

@@ -129,20 +129,20 @@ def _clean_one(config: RunConfig, place: Place, pinned: Entry | None) -> Entry:
     known = read_json(done)
     if known is not None:
         return Entry(**known)
-    if pinned is not None:
+    version = _version(place)
+    if pinned is not None and pinned.version == version:
         check_sum(place.file, pinned)
     licence = _licence(config, place)
     documents = list(_documents(config, place, licence))
     text = "".join(json.dumps(dataclasses.asdict(d)) + "\n" for d in documents)
     write_atomic(folder / f"{place.package.stem}.jsonl", text)
     size = sum(len(d.text) for d in documents)
-    is_folder = place.package.kind == "folder"
     entry = Entry(
         place.package.name,
         place.package.kind,
-        "" if is_folder else _version(place),
+        version,
         licence.name if licence.permissive else f"refused: {licence.name}",
-        "" if is_folder else file_digest(place.file),
+        file_digest(place.file) if version else "",
         len(documents),
         size,
     )
@@ -151,8 +151,10 @@ def _clean_one(config: RunConfig, place: Place, pinned: Entry | None) -> Entry:
 
 
 def _version(place: Place) -> str:
-    """Of NAME-VERSION.tgz, NAME_VERSION_ARCH.deb or NAME_VERSION.orig.tar.xz."""
+    """Of NAME-VERSION.tgz, NAME_VERSION_ARCH.deb or NAME_VERSION.orig.tar.xz; a folder has none."""
     name = place.file.name
+    if place.package.kind == "folder":
+        return ""
     if place.package.kind == "npm":
         return name.removeprefix(f"{place.package.stem}-").removesuffix(".tgz")
     return name.split(".orig.tar.")[0].removesuffix(".deb").split("_")[1].replace("%3a", ":")
@@ -192,16 +194,17 @@ def _documents(config: RunConfig, place: Place, licence: Licence) -> Iterator[Do
     languages = frozenset(config.corpus.mix)
     inside = place.package.kind in ("source", "npm")  # all of it in one folder
     found = [
-        document
+        (name, content)
         for path, content in read_files(place.file)
-        if licence.allows(path)
-        and (name := path.partition("/")[2] if inside else path)
-        and (document := clean(place.package.name, name, content, languages)) is not None
+        if licence.allows(path) and (name := path.partition("/")[2] if inside else path)
     ]
     random.Random(f"{config.seed}:{place.package.name}").shuffle(found)
     room = config.corpus.most_bytes
     kept = []
-    for document in found:
+    for name, content in found:
+        document = clean(place.package.name, name, content, languages)
+        if document is None:
+            continue
         if (room := room - len(document.text)) < 0:
             break
         kept.append(document)

@@ -79,9 +79,7 @@ def fetch(config: RunConfig, packages: Sequence[Package]) -> list[str]:
     _fetch_npm(target, [package for package in missing if package.kind == "npm"])
     if any(package.kind != "npm" for package in missing):
         apt = _Apt(private_dir(folder / "apt"), config.corpus.suite)
-        binary = [package.wanted for package in missing if package.kind == "package"]
-        for start in range(0, len(binary), _AT_ONCE):
-            apt.run(target, "download", *binary[start : start + _AT_ONCE])
+        _fetch_binary(apt, target, [package for package in missing if package.kind == "package"])
         for package in (package for package in missing if package.kind == "source"):
             _fetch_source(apt, folder, package)
     return [package.name for package in missing if downloaded(folder, package) is None]
@@ -98,14 +96,29 @@ def _fetch_npm(target: Path, packages: Sequence[Package]) -> None:
         subprocess.run(command, cwd=target, stdout=subprocess.DEVNULL, check=False)
 
 
+def _fetch_binary(apt: _Apt, target: Path, packages: Sequence[Package]) -> None:
+    """Many at once; one that is gone fails those with it, so what is left goes one by one."""
+    for start in range(0, len(packages), _AT_ONCE):
+        apt.run(target, "download", *(p.wanted for p in packages[start : start + _AT_ONCE]))
+    for package in packages:
+        if downloaded(target.parent, package) is None:
+            _first(apt, target, "download", package)
+
+
 def _fetch_source(apt: _Apt, folder: Path, package: Package) -> None:
     part = folder / "sources" / f".{package.stem}"
     shutil.rmtree(part, ignore_errors=True)
-    private_dir(part)
-    if apt.run(part, "source", "--download-only", package.wanted) == 0:
+    if _first(apt, private_dir(part), "source", package):
         part.rename(folder / "sources" / package.name)
     else:
         shutil.rmtree(part)
+
+
+def _first(apt: _Apt, folder: Path, command: str, package: Package) -> bool:
+    """Fetch the pinned version, or the one that took its place: archives keep only the newest."""
+    options = ["--download-only"] if command == "source" else []
+    wanted = dict.fromkeys((package.wanted, package.name))
+    return any(apt.run(folder, command, *options, name) == 0 for name in wanted)
 
 
 class _Apt:

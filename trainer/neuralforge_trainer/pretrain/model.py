@@ -13,8 +13,10 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-_CHUNK = 1024
+_CHUNK = 512
 """Tokens whose logits are held at once."""
+_BLOCK = 128
+"""Queries whose scores are held at once, on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,7 @@ class Attention(nn.Module):  # type: ignore[misc]
         query = self._split(self.q_proj(x))
         key = self._split(self.k_proj(x))
         value = self._split(self.v_proj(x))
-        attended = functional.scaled_dot_product_attention(
-            rotate(query, cosine, sine),
-            rotate(key, cosine, sine),
-            value,
-            is_causal=True,
-            enable_gqa=self.config.kv_heads != self.config.heads,
-        )
+        attended = attend(rotate(query, cosine, sine), rotate(key, cosine, sine), value)
         merged: Tensor = self.o_proj(attended.transpose(1, 2).reshape(batch, length, width))
         return merged
 
@@ -163,6 +159,34 @@ class Model(nn.Module):  # type: ignore[misc]
             elif parameter.ndim == 2:
                 inner = name.endswith(("o_proj.weight", "down_proj.weight"))
                 nn.init.normal_(parameter, std=residual if inner else 0.02)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Causal attention: `query` (batch, heads, length, head), the others with shared heads.
+
+    torch's kernel on an accelerator. On the CPU that one takes 2 to 3 times as long as plain
+    products: query heads that share a key head are stacked into one matrix, and the queries go in
+    blocks, each against the keys up to its end, so that the scores of a block stay in the cache.
+    """
+    if query.device.type != "cpu":
+        return functional.scaled_dot_product_attention(
+            query, key, value, is_causal=True, enable_gqa=key.shape[1] != query.shape[1]
+        )
+    batch, heads, length, head = query.shape
+    shared = key.shape[1]
+    stacked = (query * head**-0.5).reshape(batch * shared, heads // shared, length, head)
+    keys, values = (x.reshape(batch * shared, length, head) for x in (key, value))
+    places = torch.arange(length)
+    blocks = []
+    for start in range(0, length, _BLOCK):
+        end = min(start + _BLOCK, length)
+        block = stacked[:, :, start:end]
+        scores = block.flatten(1, 2) @ keys[:, :end].transpose(1, 2)
+        scores = scores.unflatten(1, block.shape[1:3]).float()
+        hidden = places[:end] > places[start:end, None]
+        weights = scores.masked_fill(hidden, -torch.inf).softmax(-1).to(value.dtype)
+        blocks.append((weights.flatten(1, 2) @ values[:, :end]).unflatten(1, block.shape[1:3]))
+    return torch.cat(blocks, dim=2).reshape(batch, heads, length, head)
 
 
 def rotary_tables(config: ModelConfig, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
