@@ -17,10 +17,11 @@ import torch
 import neuralforge_server
 from git_maker import GitMaker
 from neuralforge_adapters.base import open_base
-from neuralforge_adapters.home import Home
+from neuralforge_adapters.errors import HomeError
+from neuralforge_adapters.home import Home, locked
 from neuralforge_server.engine.client import EngineClient
 from neuralforge_server.engine.protocol import ScoreRequest
-from neuralforge_trainer.errors import PretrainError
+from neuralforge_trainer.errors import ExportError, PretrainError
 from neuralforge_trainer.pretrain import export, run, state
 from neuralforge_trainer.pretrain.check import check_export
 from neuralforge_trainer.pretrain.config import ROOT_VARIABLE, RunConfig, load_config
@@ -28,7 +29,12 @@ from neuralforge_trainer.pretrain.corpus import build_corpus, read_corpus
 from neuralforge_trainer.pretrain.loop import weights_of
 from neuralforge_trainer.pretrain.model import Model, attend, chunk_loss
 from neuralforge_trainer.pretrain.pack import Packer, pack_ahead
-from neuralforge_trainer.pretrain.tokenizer import load_tokenizer, tokenizer_file, train_tokenizer
+from neuralforge_trainer.pretrain.tokenizer import (
+    load_tokenizer,
+    make_tokenizer,
+    tokenizer_file,
+    train_tokenizer,
+)
 
 CODE = Path(neuralforge_server.__file__).parent
 
@@ -236,18 +242,53 @@ def test_a_run_goes_on_from_a_gguf_alone(trained: RunConfig, tmp_path: Path) -> 
     path = run.export_run(trained, "q8_0", tmp_path / "shipped.gguf")
     found = state.load(run.newest_folder(trained))
     assert found is not None
-    weights = export.read_weights(path, run.model_config(trained))
+    weights = export.read_weights(path, Model(run.model_config(trained)))
     for name, tensor in weights_of(found[1]).items():
         torch.testing.assert_close(weights[name], tensor, atol=0.01, rtol=0.02)
-    fresh = dataclasses.replace(trained, name="fresh")
-    fresh.folder.mkdir()
-    for name in ("corpus.jsonl", "tokenizer.json"):
-        shutil.copyfile(trained.folder / name, fresh.folder / name)
+    fresh = _fresh(trained, "fresh")
     said: list[str] = []
     run.train(fresh, 10, path, said.append)
     first = state.read_points(run.trunk(fresh) / "loss.jsonl")[0]
     last = state.read_points(run.trunk(trained) / "loss.jsonl")[0]
     assert "optimizers fresh" in said[0] and first.loss < last.loss
+    assert tokenizer_file(fresh).read_bytes() == tokenizer_file(trained).read_bytes()
+    after = state.load(run.trunk(fresh))
+    assert after is not None and after[0].before == found[0].tokens < after[0].tokens
+    assert after[0].shard > found[0].shard, "the text that comes next, not that of the beginning"
+    assert not run.train(fresh, 1, path, said.append), "the schedule's end is that of the beginning"
+    assert said[-1] == "going on from step 10"
+
+
+def test_a_gguf_with_another_tokenizer_or_shape_begins_no_run(
+    trained: RunConfig, tmp_path: Path
+) -> None:
+    path = run.export_run(trained, "q8_0", tmp_path / "shipped.gguf")
+    other = _fresh(trained, "other")
+    swapped = load_tokenizer(tokenizer_file(trained))
+    tokens = swapped.tokens()
+    tokens[:2] = reversed(tokens[:2])
+    make_tokenizer(tokens, swapped.merges()).save(tokenizer_file(other))
+    with pytest.raises(ExportError, match="another tokenizer"):
+        run.train(other, 1, path, lambda _: None)
+    deeper = dataclasses.replace(trained.model, layers=trained.model.layers + 1)
+    flatter = dataclasses.replace(trained.model, layers=trained.model.layers - 1)
+    for shape, said in ((deeper, "has no blk.2"), (flatter, "has blk.1")):
+        with pytest.raises(ExportError, match=said):
+            run.train(
+                dataclasses.replace(_fresh(trained, f"of-{shape.layers}"), model=shape),
+                1, path, lambda _: None,
+            )  # fmt: skip
+    with pytest.raises(ExportError, match="cannot be read"):
+        run.train(_fresh(trained, "none"), 1, Path(__file__), lambda _: None)
+
+
+def _fresh(trained: RunConfig, name: str) -> RunConfig:
+    """A longer run of the same corpus that has neither a tokenizer nor a checkpoint."""
+    length = dataclasses.replace(trained.train, tokens=2 * trained.train.tokens)
+    fresh = dataclasses.replace(trained, name=name, train=length)
+    fresh.folder.mkdir()
+    shutil.copyfile(trained.folder / "corpus.jsonl", fresh.folder / "corpus.jsonl")
+    return fresh
 
 
 def test_a_branch_decays_and_leaves_the_trunk_as_it_was(trained: RunConfig) -> None:
@@ -267,16 +308,48 @@ def test_a_run_that_is_asked_to_end_saves_first(built: RunConfig, tmp_path: Path
     file.write_text(
         "extends: toy\nname: long\ntrain: {tokens: 100000000, checkpoint_steps: 100000}"
     )
-    command = [sys.executable, "-P", "-m", "neuralforge_trainer.pretrain", "train", str(file)]
+    script = "from neuralforge_server.cli import main; main()"
+    command = [sys.executable, "-P", "-c", script, "pretrain", "train", str(file)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
         process.terminate()
         rest = process.stdout.read()
     assert process.returncode == 0 and first.startswith("step 10/"), first + rest
-    assert "stopped; run it again" in rest
+    assert "stopped; run it again" in rest, "the command passes the signal on to the trainer"
     found = state.load(run.trunk(load_config(str(file))))
     assert found is not None and found[0].step >= 10
+
+
+def test_a_run_has_one_trainer_and_readers_leave_its_checkpoints_alone(
+    trained: RunConfig, tmp_path: Path
+) -> None:
+    folder = run.trunk(trained)
+    with locked(folder / ".lock", timeout=1), pytest.raises(HomeError, match="another process"):
+        run.train(trained, 1, None, lambda _: None)
+    (folder / ".part").mkdir()  # as a trainer has it while it writes
+    run.export_run(trained, "q8_0", tmp_path / "meanwhile.gguf")
+    assert (folder / ".part").is_dir()
+    found = state.load(folder)
+    assert found is not None
+    state.save(folder, found[0], found[1])
+    assert not (folder / ".part").exists() and state.load(folder) is not None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits a file's size as POSIX does")
+def test_a_full_disk_leaves_the_older_checkpoint(trained: RunConfig) -> None:
+    folder = run.trunk(trained)
+    before = sorted(path.name for path in folder.iterdir())
+    script = (
+        "import resource, sys, torch; from pathlib import Path;"
+        "from neuralforge_trainer.pretrain import state;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));"
+        "state.save(Path(sys.argv[1]), state.Progress(step=999), {'a': torch.zeros(9999)})"
+    )
+    command = [sys.executable, "-c", script, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "PretrainError" in done.stderr and "free some room" in done.stderr
+    assert sorted(path.name for path in folder.iterdir()) == before
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits a file's size as POSIX does")

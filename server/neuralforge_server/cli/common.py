@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -78,12 +79,15 @@ def run_trainer(
 ) -> NoReturn:
     """Run a module of the trainer in the foreground, then exit with its status.
 
+    Being asked to end (SIGTERM) is passed on, so that it can save first.
+
     Args:
         environment: what it gets besides this process's own environment.
     """
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", module, *arguments], env=os.environ | (environment or {})
     )
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     while True:
         try:
             sys.exit(process.wait())

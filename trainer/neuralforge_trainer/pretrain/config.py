@@ -1,7 +1,7 @@
 """One YAML file describes one pretraining run; here it becomes typed and checked.
 
-Invariant: a key that is not known, or a value of the wrong kind, is refused by name before any
-work begins. Knows no stage.
+Invariant: a key that is not known, a value of the wrong kind, or a shape that no stage could
+work with, is refused by name before any work begins. Knows no stage.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import platformdirs
 from neuralforge_trainer.errors import PretrainConfigError
 
 ROOT_VARIABLE = "NEURALFORGE_PRETRAIN"
+_MOST_TOKENS = 65_535
+"""Of a vocabulary: shards hold ids in 16 bits."""
 
 Section = TypeVar("Section")
 
@@ -65,7 +67,9 @@ class PackConfig:
     """Share of the tokens in rows of each length."""
     fim: float = 0.65
     """Share of the samples with a middle to fill in."""
-    shard_tokens: int = 2_097_152
+    shard_tokens: int = 20_971_520
+    """All rows of a document are in one shard, shuffled with the others: in a small one they come
+    close together, and are learnt by heart instead of what they have in common with others."""
 
 
 @dataclass(frozen=True)
@@ -114,12 +118,16 @@ def load_config(source: str) -> RunConfig:
     """The run described by a YAML file: a path, or the name of one that ships here.
 
     Raises:
-        PretrainConfigError: no such file, not YAML, an unknown key or a value of the wrong kind.
+        PretrainConfigError: no such file, not YAML, an unknown key, a value of the wrong kind, or
+            values that do not go together.
     """
     values = _read(source)
     if isinstance(values, dict) and isinstance(values.get("extends"), str):
-        values = _merged(_read(values["extends"]), values)
-    return _section(RunConfig, values, source)
+        values = _merged(RunConfig, _extended(values["extends"], source), values)
+    config = _section(RunConfig, values, source)
+    _require_shape(config.model, source)
+    _require_lengths(config, source)
+    return config
 
 
 def config_path(source: str) -> Path:
@@ -150,11 +158,63 @@ def _read(source: str) -> Any:
         ) from error
 
 
-def _merged(below: Any, above: Any) -> Any:
-    """`above` where it says something, section by section; else `below`."""
+def _extended(name: str, source: str) -> Any:
+    """What the run file `name` says, which `source` extends and whose corpus it shares.
+
+    Raises:
+        PretrainConfigError: it extends another.
+    """
+    values = _read(name)
+    if isinstance(values, dict) and (further := values.get("extends")):
+        raise PretrainConfigError(
+            f"{source}: it extends {name}, which extends {further} itself, and only one level is "
+            f"read; extend {further}, and repeat what {name} says"
+        )
+    return values
+
+
+def _merged(kind: Any, below: Any, above: Any) -> Any:
+    """`above` where it says something, section by section; else `below`.
+
+    A mapping that is a value, such as shares, holds as a whole.
+    """
     if not isinstance(below, dict) or not isinstance(above, dict):
         return above
-    return below | {key: _merged(below.get(key), value) for key, value in above.items()}
+    hints = get_type_hints(kind)
+    sections = {
+        key: _merged(hints[key], below.get(key), value)
+        for key, value in above.items()
+        if dataclasses.is_dataclass(hints.get(key))
+    }
+    return below | above | sections
+
+
+def _require_shape(shape: ShapeConfig, where: str) -> None:
+    """Refuse numbers that make no model, or ids that no shard can hold."""
+    for name, value in dataclasses.asdict(shape).items():
+        if value < 1:
+            raise PretrainConfigError(f"{where}.model.{name}: {value} is too few; raise it")
+    if shape.vocabulary > _MOST_TOKENS:
+        raise PretrainConfigError(
+            f"{where}.model.vocabulary: {shape.vocabulary} tokens are too many; lower it to "
+            f"{_MOST_TOKENS} or less"
+        )
+    for name, parts in (("width", "heads"), ("heads", "kv_heads")):
+        whole, count = getattr(shape, name), getattr(shape, parts)
+        if whole % count:
+            raise PretrainConfigError(
+                f"{where}.model.{name}: {whole} is no multiple of {parts} ({count}); change either"
+            )
+
+
+def _require_lengths(config: RunConfig, where: str) -> None:
+    """Refuse rows that are longer than what the model reads at once."""
+    for length in config.pack.lengths:
+        if not isinstance(length, int) or not 0 < length <= config.model.context:
+            raise PretrainConfigError(
+                f"{where}.pack.lengths: {length!r} is no length of 1 to {config.model.context} "
+                "tokens (model.context); change either"
+            )
 
 
 def _home() -> Path:

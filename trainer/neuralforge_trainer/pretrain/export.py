@@ -17,17 +17,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from neuralforge_adapters.gguf_header import read_gguf_header, read_gguf_strings
 from neuralforge_adapters.home import private_dir
 from neuralforge_trainer.errors import ExportError
-from neuralforge_trainer.pretrain.tokenizer import SPECIAL, Tokenizer
+from neuralforge_trainer.pretrain.state import Progress
+from neuralforge_trainer.pretrain.tokenizer import SPECIAL, Tokenizer, make_tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from neuralforge_trainer.pretrain.model import ModelConfig
+    from neuralforge_trainer.pretrain.model import Model, ModelConfig
 
 Precision = Literal["q8_0", "f16"]
 FIM_ORDERS = "suffix-first,prefix-first"
+_TOKENS, _SHARDS = "neuralforge.pretrain.tokens", "neuralforge.pretrain.shards"
 
 _LAYER = {
     "input_layernorm.weight": "attn_norm.weight",
@@ -56,37 +59,69 @@ def export(
     config: ModelConfig,
     weights: Mapping[str, Tensor],
     tokenizer: Tokenizer,
+    progress: Progress,
 ) -> None:
     """Write a GGUF to `path` in one step.
 
     Raises:
         ExportError: the disk refuses; what was at `path` stands.
     """
-    _replace(path, lambda part: _write(part, name, precision, config, weights, tokenizer))
+    _replace(path, lambda part: _write(part, name, precision, config, weights, tokenizer, progress))
 
 
-def read_weights(path: Path, config: ModelConfig) -> dict[str, Tensor]:
-    """The weights in a GGUF, dequantised, under the model's names: to go on from a file alone.
+def read_weights(path: Path, model: Model) -> dict[str, Tensor]:
+    """The weights in a GGUF, dequantised, under the names of `model`: to go on from a file alone.
 
     Raises:
-        ExportError: the file holds another shape than `config`.
+        ExportError: the file does not hold exactly the weights of `model`.
     """
     import torch
     from gguf import GGUFReader, dequantize
 
     found = {t.name: dequantize(t.data, t.tensor_type) for t in GGUFReader(path).tensors}
     weights = {}
-    for name, gguf_name in gguf_names(config).items():
-        if gguf_name not in found:
-            raise ExportError(f"{path} has no {gguf_name}; name a base made by this run file")
-        weights[name] = torch.from_numpy(np.array(found[gguf_name], np.float32))
-    embedding = weights["model.embed_tokens.weight"]
-    if tuple(embedding.shape) != (config.vocabulary, config.width):
+    for name, gguf_name in gguf_names(model.config).items():
+        values = found.pop(gguf_name, None)
+        wanted = tuple(model.state_dict()[name].shape)
+        if values is None or values.shape != wanted:
+            shape = "no" if values is None else f"a {values.shape}"
+            raise ExportError(
+                f"{path} has {shape} {gguf_name}, the run file one of {wanted}; name a base made "
+                "by this run file"
+            )
+        weights[name] = torch.from_numpy(np.array(values, np.float32))
+    if found:
         raise ExportError(
-            f"{path} has an embedding of {tuple(embedding.shape)}, the run file one of "
-            f"{(config.vocabulary, config.width)}; name a base made by this run file"
+            f"{path} has {min(found)} too, which the run file does not know; name a base made by "
+            "this run file"
         )
     return weights
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer in a GGUF that `export` wrote.
+
+    Raises:
+        ExportError: `path` is no GGUF, or its special tokens are not those of a base made here.
+    """
+    try:
+        tokens = read_gguf_strings(path, "tokenizer.ggml.tokens")
+        merges = read_gguf_strings(path, "tokenizer.ggml.merges")
+    except (OSError, ValueError) as error:
+        raise ExportError(f"{path} cannot be read: {error}; name a GGUF made here") from error
+    if tuple(tokens[-len(SPECIAL) :]) != SPECIAL:
+        raise ExportError(
+            f"the tokenizer of {path} was not made by `neuralforge pretrain`; name a base that was"
+        )
+    pairs = [merge.partition(" ") for merge in merges]
+    return make_tokenizer(tokens, [(first, second) for first, _, second in pairs])
+
+
+def read_progress(path: Path) -> Progress:
+    """Where a run stands that begins with this base: at the text that it has not seen yet."""
+    fields = read_gguf_header(path).metadata
+    seen = int(fields.get(_TOKENS, 0))
+    return Progress(tokens=seen, before=seen, shard=int(fields.get(_SHARDS, 0)))
 
 
 def gguf_names(config: ModelConfig) -> dict[str, str]:
@@ -121,11 +156,14 @@ def _write(
     config: ModelConfig,
     weights: Mapping[str, Tensor],
     tokenizer: Tokenizer,
+    progress: Progress,
 ) -> None:
     import gguf
 
     writer = gguf.GGUFWriter(path, "qwen2")
     _add_metadata(writer, name, precision, config)
+    writer.add_uint64(_TOKENS, progress.tokens)
+    writer.add_uint64(_SHARDS, progress.shard + 1)
     _add_tokenizer(writer, tokenizer)
     for source, target in gguf_names(config).items():
         _add_tensor(writer, target, weights[source].float().cpu().numpy(), precision)

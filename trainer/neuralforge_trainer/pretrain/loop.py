@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
@@ -138,8 +138,12 @@ class Loop:
                 parameter.grad /= count
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), _CLIP)
         self._optimizers.step(self.schedule.scale(self.progress.step))
-        self.progress = Progress(
-            self.progress.step + 1, self.progress.tokens + count, progress.shard, progress.batch
+        self.progress = replace(
+            self.progress,
+            step=self.progress.step + 1,
+            tokens=self.progress.tokens + count,
+            shard=progress.shard,
+            batch=progress.batch,
         )
         return total / count
 

@@ -78,12 +78,12 @@ class Packer:
         """A few batches of documents that are never trained on, always the same."""
         random_source = random.Random(f"{self._config.seed}:validation")
         order = random_source.sample(self._validation, len(self._validation))
-        rows: dict[int, list[list[int]]] = defaultdict(list)
+        rows: dict[int, list[Batch]] = defaultdict(list)
         for index in order:
             self._add_rows(rows, index, random_source)
             if sum(len(r) // self._rows(length) for length, r in rows.items()) > _ENOUGH:
                 break
-        arrays = {length: np.array(some, np.uint16) for length, some in rows.items()}
+        arrays = {length: np.stack(some) for length, some in rows.items()}
         return _ordered(arrays, self._rows, 0)[:_VALIDATION_BATCHES]
 
     def forget(self, number: int) -> None:
@@ -98,10 +98,10 @@ class Packer:
 
     def _make(self, number: int) -> None:
         random_source = random.Random(f"{self._config.seed}:{number}")
-        rows: dict[int, list[list[int]]] = defaultdict(list)
+        rows: dict[int, list[Batch]] = defaultdict(list)
         for index in self._members(number):
             self._add_rows(rows, index, random_source)
-        arrays = {f"r{length}": np.array(some, np.uint16) for length, some in rows.items()}
+        arrays = {f"r{length}": np.stack(some) for length, some in rows.items()}
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)  # type: ignore[arg-type]
         write_atomic(self._path(number), buffer.getvalue())
@@ -123,12 +123,12 @@ class Packer:
         return members
 
     def _add_rows(
-        self, rows: dict[int, list[list[int]]], index: int, random_source: random.Random
+        self, rows: dict[int, list[Batch]], index: int, random_source: random.Random
     ) -> None:
         document, neighbour = self._documents[index], self._neighbours[index]
         beside = None if neighbour is None else self._documents[neighbour]
         for length, ids in self._maker.rows(document, beside, random_source):
-            rows[length].append(ids)
+            rows[length].append(np.array(ids, np.uint16))
 
     def _share(self, language: str) -> float:
         return self._config.corpus.mix[language]

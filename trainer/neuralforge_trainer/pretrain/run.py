@@ -9,18 +9,21 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from neuralforge_trainer.errors import PretrainError
+from neuralforge_adapters.home import locked
+from neuralforge_trainer.errors import ExportError, PretrainError
 from neuralforge_trainer.pretrain import export, state
 from neuralforge_trainer.pretrain.config import RunConfig
 from neuralforge_trainer.pretrain.loop import Loop, weights_of
 from neuralforge_trainer.pretrain.model import Model, ModelConfig
 from neuralforge_trainer.pretrain.pack import Packer
 from neuralforge_trainer.pretrain.schedule import Schedule, branch, whole_run
+from neuralforge_trainer.pretrain.state import Progress
 from neuralforge_trainer.pretrain.tokenizer import load_tokenizer, tokenizer_file
 
 Report = Callable[[str], None]
@@ -29,23 +32,35 @@ Report = Callable[[str], None]
 def train(config: RunConfig, steps: int | None, start_from: Path | None, report: Report) -> bool:
     """Train the trunk on, from its newest checkpoint; whether it has reached its end.
 
-    A run without a checkpoint begins with random weights, or with those of the GGUF `start_from`.
+    A run without a checkpoint begins with random weights, or with the weights, the tokenizer and
+    the place in the corpus of the GGUF `start_from`.
 
     Raises:
         PretrainError: an earlier stage is missing, or the disk refuses a checkpoint.
+        ExportError: `start_from` is no base of this run file, or has another tokenizer.
         TrainingDivergedError: the loss is no finite number.
+        HomeError: another process trains this run.
     """
-    total = -(-config.train.tokens // config.train.batch_tokens)
-    schedule = whole_run(total, config.train.warmup_steps, config.train.decay_share)
-    loop = _loop(config, schedule, trunk(config), report)
-    found = state.load(loop.folder)
-    if found is not None:
-        loop.resume(found[1], found[0])
-        report(f"going on from step {found[0].step}")
-    elif start_from is not None:
-        loop.model.load_state_dict(export.read_weights(start_from, model_config(config)))
-        report(f"beginning with the weights of {start_from.name}, optimizers fresh")
-    return loop.run(steps)
+    with _alone(trunk(config)):
+        found = state.load(trunk(config))
+        progress = Progress() if found is None else found[0]
+        if found is None and start_from is not None:
+            _adopt_tokenizer(config, start_from)
+            progress = export.read_progress(start_from)
+        total = -(-max(0, config.train.tokens - progress.before) // config.train.batch_tokens)
+        schedule = whole_run(total, config.train.warmup_steps, config.train.decay_share)
+        loop = _loop(config, schedule, trunk(config), report)
+        loop.progress = progress
+        if found is not None:
+            loop.resume(found[1], progress)
+            report(f"going on from step {progress.step}")
+        elif start_from is not None:
+            loop.model.load_state_dict(export.read_weights(start_from, loop.model))
+            report(
+                f"beginning with {start_from.name} after {progress.before / 1e6:.1f} M tokens, "
+                "optimizers fresh"
+            )
+        return loop.run(steps)
 
 
 def decay(config: RunConfig, steps: int, report: Report) -> Path:
@@ -56,14 +71,15 @@ def decay(config: RunConfig, steps: int, report: Report) -> Path:
     """
     progress, tensors = _newest(trunk(config))
     folder = config.folder / f"branch-{progress.step}"
-    discard_branches(config, keep=folder)
-    schedule = branch(progress.step, config.train.warmup_steps, steps)
-    loop = _loop(config, schedule, folder, report)
-    own = state.load(folder)
-    if own is not None and own[0].step <= schedule.end:
-        progress, tensors = own
-    loop.resume(tensors, progress)
-    loop.run()
+    with _alone(folder):
+        discard_branches(config, keep=folder)
+        schedule = branch(progress.step, config.train.warmup_steps, steps)
+        loop = _loop(config, schedule, folder, report)
+        own = state.load(folder)
+        if own is not None and own[0].step <= schedule.end:
+            progress, tensors = own
+        loop.resume(tensors, progress)
+        loop.run()
     return folder
 
 
@@ -79,7 +95,7 @@ def export_run(config: RunConfig, precision: export.Precision, output: Path | No
     path = output or config.folder / "exports" / f"{config.name}-{progress.step}-{precision}.gguf"
     tokenizer = load_tokenizer(tokenizer_file(config))
     weights = weights_of(tensors)
-    export.export(path, config.name, precision, model_config(config), weights, tokenizer)
+    export.export(path, config.name, precision, model_config(config), weights, tokenizer, progress)
     return path
 
 
@@ -130,7 +146,26 @@ def _loop(config: RunConfig, schedule: Schedule, folder: Path, report: Report) -
     )
 
 
-def _newest(folder: Path) -> tuple[state.Progress, dict[str, Tensor]]:
+def _alone(folder: Path) -> AbstractContextManager[None]:
+    """Holds a trunk or branch against a second process that would write checkpoints into it."""
+    return locked(folder / ".lock", timeout=1)
+
+
+def _adopt_tokenizer(config: RunConfig, base: Path) -> None:
+    """Take the base's tokenizer; ids that mean something else would make its weights worthless."""
+    theirs = export.read_tokenizer(base)
+    file = tokenizer_file(config)
+    if not file.is_file():
+        theirs.save(file)
+        return
+    ours = load_tokenizer(file)
+    if (ours.tokens(), ours.merges()) != (theirs.tokens(), theirs.merges()):
+        raise ExportError(
+            f"{base} has another tokenizer than {file}; delete that file to take the base's"
+        )
+
+
+def _newest(folder: Path) -> tuple[Progress, dict[str, Tensor]]:
     found = state.load(folder)
     if found is None:
         raise PretrainError(f"{folder} has no checkpoint yet; run the stage `train` first")

@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neuralforge_adapters.home import private_dir, read_json, write_atomic, write_json
+from neuralforge_adapters.errors import HomeError
+from neuralforge_adapters.home import private_dir, read_json, sync_dir, write_atomic, write_json
 from neuralforge_trainer.errors import PretrainError
 from neuralforge_trainer.learn.checkpoints import latest_complete, mark_complete
 
 _KEPT = 2
+_PART = ".part"
+"""A checkpoint that is being written."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Progress:
     shard: int = 0
     batch: int = 0
     """Batches of the shard that were trained on."""
+    before: int = 0
+    """Tokens that the base which the run began with had seen; `tokens` counts them too."""
 
 
 @dataclass(frozen=True)
@@ -49,17 +54,21 @@ def save(folder: Path, progress: Progress, tensors: Mapping[str, Any]) -> None:
     Raises:
         PretrainError: the disk refuses; the older checkpoints stand.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    target = folder / f"checkpoint-{progress.step}"
-    shutil.rmtree(target, ignore_errors=True)
+    target, part = folder / f"checkpoint-{progress.step}", folder / _PART
     try:
-        private_dir(target)
-        save_file({k: v.contiguous() for k, v in tensors.items()}, target / "state.safetensors")
-        write_json(target / "progress.json", dataclasses.asdict(progress))
-        mark_complete(target)
-    except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
+        private_dir(part)
+        save_file({k: v.contiguous() for k, v in tensors.items()}, part / "state.safetensors")
+        write_json(part / "progress.json", dataclasses.asdict(progress))
+        mark_complete(part)
         shutil.rmtree(target, ignore_errors=True)
+        part.rename(target)  # now others see it, whole
+        sync_dir(folder)
+    except (OSError, SafetensorError, HomeError) as error:
+        shutil.rmtree(part, ignore_errors=True)
         raise PretrainError(
             f"checkpoint {target} cannot be written: {error}; free some room and start again"
         ) from error

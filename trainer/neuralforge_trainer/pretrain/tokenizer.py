@@ -6,7 +6,7 @@ spelled out in a text stays text. Knows no model.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,10 @@ class Tokenizer:
         """Every token in the order of ids, bytes spelled as GPT-2 spells them."""
         return [self._inner.id_to_token(i) for i in range(self.size)]
 
+    def save(self, path: Path) -> None:
+        """Write it in the format of the `tokenizers` library."""
+        write_atomic(path, self._inner.to_str())
+
     def merges(self) -> list[tuple[str, str]]:
         """The merges in the order in which they were learned."""
         import json
@@ -99,16 +103,27 @@ def train_tokenizer(config: RunConfig) -> Tokenizer:
             f"{missing} tokens are missing; add text or lower model.vocabulary"
         )
     inner.add_special_tokens(list(SPECIAL))
-    write_atomic(tokenizer_file(config), inner.to_str())
+    tokenizer = Tokenizer(inner)
+    tokenizer.save(tokenizer_file(config))
+    return tokenizer
+
+
+def make_tokenizer(tokens: Sequence[str], merges: Sequence[tuple[str, str]]) -> Tokenizer:
+    """A trained tokenizer made again from its tokens, the special ones last, and its merges."""
+    ordinary = tokens[: -len(SPECIAL)]
+    inner = make_empty({token: i for i, token in enumerate(ordinary)}, list(merges))
+    inner.add_special_tokens(list(SPECIAL))
     return Tokenizer(inner)
 
 
-def make_empty() -> Any:
-    """An untrained tokenizer with the Qwen2 pre-tokenizer; no normalisation, as in llama.cpp."""
+def make_empty(
+    vocabulary: dict[str, int] | None = None, merges: list[tuple[str, str]] | None = None
+) -> Any:
+    """The Qwen2 pre-tokenizer, no normalisation, as in llama.cpp; untrained if nothing is given."""
     from tokenizers import Regex, decoders, models, pre_tokenizers
     from tokenizers import Tokenizer as Inner
 
-    inner = Inner(models.BPE())
+    inner = Inner(models.BPE(vocabulary, merges))
     inner.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(_QWEN2), behavior="isolated"),
