@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from neuralforge_server.session.scrub import scrub
 from neuralforge_trainer.errors import CorpusError, PretrainConfigError
 from neuralforge_trainer.pretrain.archives import read_files
 from neuralforge_trainer.pretrain.clean import Document, clean
@@ -67,6 +68,53 @@ def test_a_file_under_another_licence_stays_out_of_a_permissive_package() -> Non
 
 
 @pytest.mark.parametrize(
+    ("pattern", "out", "stays"),
+    [
+        ("python/foo/x.py", "foo/x.py", "bar/x.py"),
+        ("a/b/c/foo/*", "foo/deep/x.py", "food/x.py"),
+        ("./src/x.py", "x.py", "y.py"),
+        ("src/*", "x.py", None),
+        ("x.py", "foo/x.py", "foo/y.py"),
+        ("foo/*/*", "foo/bar/x.py", "bar/bar/x.py"),
+        ("*.py", "foo/x.py", "foo/x.js"),
+    ],
+)
+def test_a_pattern_holds_wherever_its_first_folders_were_installed(
+    pattern: str, out: str, stays: str | None
+) -> None:
+    licence = read_licence(DEP5.replace("src/parts/copyleft.py", pattern))
+    installed = "usr/lib/python3/dist-packages/"
+    assert not licence.allows(installed + out)
+    assert stays is None or licence.allows(installed + stays)
+
+
+GRANT = " Permission is hereby granted, free of charge, to any person\n"
+REFUSAL = " Nobody may copy this.\n"
+
+
+def dep5(*stanzas: str) -> str:
+    return "\n".join(["Format: 1.0\n", *stanzas])
+
+
+def test_a_licence_stated_with_the_files_is_not_that_of_its_name_elsewhere() -> None:
+    every, part = "Files: *\nLicense: other\n", "Files: a/part.py\nLicense: other\n"
+    alone = "License: other\n"
+    assert not read_licence(dep5(every + REFUSAL, part + GRANT)).permissive
+    assert not read_licence(dep5(every + REFUSAL, alone + GRANT)).permissive
+    licence = read_licence(dep5(every + GRANT, part + REFUSAL))
+    assert licence.allows("a/whole.py") and not licence.allows("a/part.py")
+    assert read_licence(dep5(every, alone + GRANT)).permissive
+    assert not read_licence(dep5(every, part + GRANT)).permissive, "stated of another file"
+    twice = dep5(every, alone + GRANT, f"{alone} as under the GPL\n")
+    assert not read_licence(twice).permissive
+
+
+def test_files_without_a_licence_stay_out() -> None:
+    licence = read_licence(dep5(f"Files: *\nLicense: other\n{GRANT}", "Files: a/x.py\n"))
+    assert licence.allows("a/y.py") and not licence.allows("a/x.py")
+
+
+@pytest.mark.parametrize(
     ("expression", "permissive"),
     [
         ("MIT", True),
@@ -103,11 +151,34 @@ def test_cleaning_keeps_code_and_drops_what_nobody_typed() -> None:
     assert clean("pack", "pack/shapes.py", b"\xff\xfe" + FUNCTION.encode(), PYTHON) is None
 
 
-def test_cleaning_takes_secrets_out() -> None:
-    secret = "AKIA" + "QYLPMN5HHHFPZAM2"
-    document = clean("pack", "a.py", f'{FUNCTION}KEY = "{secret}"\n'.encode(), PYTHON)
+@pytest.mark.parametrize(
+    "line",
+    [
+        'KEY = "AKIA' + 'QYLPMN5HHHFPZAM2"',
+        'KEY = "ASIA' + 'QYLPMN5HHHFPZAM2"',
+        'pay("sk_live_' + 'aB3dE5gH7jK9mN1pQ3sT5vX7")',
+        'bot = "110201543:' + 'AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw1"',
+        'login = "glpat-' + 'aB3dE5gH7jK9mN1pQ3sT"',
+        'hook = "https://hooks.slack.com/services/'
+        + 'T0A1B2C3D/B0A1B2C3D/aB3dE5gH7jK9mN1pQ3sT5vX7"',
+        'url = "postgres://admin:' + 'hunter2w0rd@db.example.com/x"',
+        'password = "' + 'correct-horse-battery"',
+        'digest = "' + '3f2a9c81d4e7b065"',
+        'blob = "' + 'aB3dE5gH7jK9mN1pQ3sT5vX7zC9wY2rL4fU6iO8"',
+    ],
+)
+def test_cleaning_takes_secrets_out(line: str) -> None:
+    assert scrub(line) != line, "a detector objects to it"
+    document = clean("pack", "a.py", f"{FUNCTION}{line}\n".encode(), PYTHON)
     assert document is not None
-    assert secret not in document.text and FUNCTION in document.text
+    assert line not in document.text and FUNCTION in document.text
+    assert document.text == scrub(document.text)
+
+
+def test_a_private_key_goes_with_its_lines() -> None:
+    key = f"-----BEGIN RSA PRIVATE {'KEY'}-----\nMIIEow\n-----END RSA PRIVATE {'KEY'}-----"
+    document = clean("pack", "a.py", f'{FUNCTION}K = """{key}"""\n'.encode(), PYTHON)
+    assert document is not None and "MIIEow" not in document.text
 
 
 def test_a_renamed_copy_is_a_near_duplicate_and_other_code_is_not() -> None:
@@ -201,6 +272,44 @@ def test_a_run_that_extends_another_shares_its_data_and_keeps_what_it_leaves_out
     assert small.corpus == embedded.corpus and small.pack == embedded.pack
     assert small.model.vocabulary == embedded.model.vocabulary
     assert small.model.layers > embedded.model.layers
+
+
+@pytest.mark.parametrize(
+    ("lines", "named"),
+    [
+        ("model: {vocabulary: 65536}", r"model\.vocabulary: 65536"),
+        ("model: {width: 63}", r"model\.width: 63 is no multiple of heads \(2\)"),
+        ("model: {heads: 4, kv_heads: 3}", r"model\.heads: 4 is no multiple of kv_heads \(3\)"),
+        ("model: {heads: 0}", r"model\.heads: 0 is too few"),
+        ("model: {context: 200}", r"pack\.lengths: 256 .*model\.context"),
+        ("pack: {lengths: {'64': 1.0}}", r"pack\.lengths: '64'"),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused_by_name(
+    tmp_path: Path, lines: str, named: str
+) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(f"extends: toy\nname: bad\n{lines}\n", "utf-8")
+    with pytest.raises(PretrainConfigError, match=named):
+        load_config(str(file))
+
+
+def test_a_mapping_that_is_a_value_replaces_the_extended_one_as_a_whole(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        "extends: toy\nname: other\npack: {lengths: {32: 1.0}}\ncorpus: {mix: {go: 1.0}}\n", "utf-8"
+    )
+    config, toy = load_config(str(file)), load_config("toy")
+    assert config.pack.lengths == {32: 1.0} and config.corpus.mix == {"go": 1.0}
+    assert config.pack.shard_tokens == toy.pack.shard_tokens, "a section is joined"
+    assert config.corpus.validation == toy.corpus.validation
+
+
+def test_a_run_that_extends_one_that_extends_another_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("extends: small\nname: third\n", "utf-8")
+    with pytest.raises(PretrainConfigError, match="extends small, which extends embedded"):
+        load_config(str(file))
 
 
 def test_every_package_of_the_embedded_base_has_a_licence_and_a_checksum() -> None:

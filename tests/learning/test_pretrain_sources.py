@@ -105,6 +105,60 @@ def test_no_more_of_a_package_is_taken_than_the_run_file_says(config: RunConfig)
     assert len(found) == 1 and found[0].text in texts
 
 
+def test_what_a_package_was_cleaned_to_is_kept_until_it_or_the_run_file_changes(
+    config: RunConfig, tmp_path: Path
+) -> None:
+    manifest = tmp_path / "manifest.json"
+
+    def text() -> str:
+        build_corpus(config, manifest, [], [], lambda _: None)
+        return "".join(document.text for document in read_corpus(config))
+
+    _npm_package(config, {"src/area.ts": CODE})
+    assert text() == CODE
+    cleaned = config.folder / "cleaned" / "shapes-core.jsonl"
+    marked = cleaned.read_text("utf-8").replace("width", "breadth")
+    cleaned.write_text(marked, "utf-8")
+    assert text() == CODE.replace("width", "breadth"), "not cleaned again"
+    config = dataclasses.replace(config, seed=99)
+    assert text() == CODE
+    manifest.unlink()
+    _npm_package(config, {"src/area.ts": CODE.replace("area", "volume")})
+    assert text() == CODE.replace("area", "volume")
+
+
+def test_folders_of_one_name_are_read_both_and_each_time(config: RunConfig, tmp_path: Path) -> None:
+    folders = [tmp_path / name / "src" for name in ("one", "two")]
+    for number, folder in enumerate(folders):
+        folder.mkdir(parents=True)
+        (folder / "a.ts").write_text(CODE.replace("area", ("volume", "depth")[number] * 9))
+    for word in ("volume", "weight"):
+        (folders[0] / "a.ts").write_text(CODE.replace("area", word * 9).replace("width", word))
+        build_corpus(config, tmp_path / "m.json", folders, [], lambda _: None)
+        found = {document.package: document.text for document in read_corpus(config)}
+        assert word * 9 in found["one-src"] and "depth" in found["two-src"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits a file's size as POSIX does")
+def test_a_full_disk_is_named(config: RunConfig, tmp_path: Path) -> None:
+    """Each package's text is written, and then the whole corpus does not fit."""
+    folders = [tmp_path / name for name in ("one", "two")]
+    for word, folder in zip(("area", "volume"), folders, strict=True):
+        folder.mkdir()
+        lines = (f"def {word}_{n}({word}, scale):\n    return {word} * {n}\n" for n in range(20))
+        (folder / "a.py").write_text("".join(lines))
+    script = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000));"
+        "from pathlib import Path; from neuralforge_trainer.pretrain.config import load_config;"
+        "from neuralforge_trainer.pretrain.corpus import build_corpus;"
+        f"folders = [Path(name) for name in {[*map(str, folders)]}];"
+        "build_corpus(load_config('toy'), Path('m.json'), folders, [], print)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert "CorpusError" in done.stderr and "free some room" in done.stderr
+    assert not (config.data_folder / "corpus.jsonl").exists()
+
+
 def test_what_was_held_out_once_stays_out_without_the_clone(config: RunConfig) -> None:
     from neuralforge_trainer.pretrain.clean import digest
 
@@ -113,6 +167,9 @@ def test_what_was_held_out_once_stays_out_without_the_clone(config: RunConfig) -
     assert not held.is_near(CODE.replace("area", "volume"))
     assert held.is_named("lib/Zod/index.ts") and held.is_named("zod.ts")
     assert not held.is_named("lib/zodiac.ts")
+    for package in ("zod", "node-zod", "@someone/zod"):
+        assert held.is_named("src/index.ts", package)
+    assert not held.is_named("src/index.ts", "zod-to-json-schema")
 
 
 def test_a_version_that_is_gone_takes_neither_itself_nor_others_away(
@@ -166,7 +223,7 @@ def _npm_package(
 ) -> None:
     contents = {**files, "package.json": json.dumps({"license": licence})}
     path = config.data_folder / "downloads" / "shapes-core-1.2.0.tgz"
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w:gz") as archive:
         for name, text in contents.items():
             info = tarfile.TarInfo(f"package/{name}")

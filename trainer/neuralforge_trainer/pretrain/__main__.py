@@ -160,7 +160,8 @@ def _say(line: str) -> None:
 
 
 def _manifest(run: str, given: Path | None) -> Path:
-    path = config_path(run)
+    """Beside the run file; of one that extends another, beside that one, whose corpus it has."""
+    path = config_path(load_config(run).extends or run)
     return given or path.with_name(f"{path.stem}.manifest.json")
 
 

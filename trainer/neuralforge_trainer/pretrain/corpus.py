@@ -64,15 +64,26 @@ def build_corpus(
     """Clean each package, then write the corpus without duplicates, and the manifest.
 
     Raises:
-        CorpusError: nothing to read, or a package is not what the manifest says.
+        CorpusError: nothing to read, a package is not what the manifest says, or the disk refuses.
     """
     known = read_manifest(manifest)
     places = _places(config, known, folders)
     if not places:
         raise CorpusError("nothing to learn from; run the stage `fetch`, or pass --folder")
-    entries = _clean_all(config, places, known, report)
-    decontamination = Decontamination(config.corpus, clones, known.held_out)
-    kept = _write_corpus(config, decontamination, entries, report)
+    if len(clones) < len(config.corpus.held_out):
+        report(
+            f"{len(config.corpus.held_out)} repositories are held out by name, {len(clones)} of "
+            "them by likeness too; pass a clone of each with --held-out"
+        )
+    try:
+        entries = _clean_all(config, places, known, report)
+        decontamination = Decontamination(config.corpus, clones, known.held_out)
+        kept = _write_corpus(config, decontamination, entries, report)
+    except OSError as error:
+        raise CorpusError(
+            f"the corpus in {config.data_folder} cannot be written: {error}; free some room and "
+            "run the stage again: it goes on from the last package"
+        ) from error
     packages = {
         entry.name: dataclasses.replace(entry, files=files, bytes=kept[entry.name][1])
         for entry in entries
@@ -97,7 +108,11 @@ def read_corpus(config: RunConfig) -> Iterator[Document]:
 
 
 def _places(config: RunConfig, manifest: Manifest, folders: Sequence[Path]) -> list[Place]:
-    places = [Place(Package(folder.name, "folder"), folder) for folder in folders]
+    names = Counter(folder.name for folder in folders)
+    places = []
+    for folder in folders:
+        parent = f"{folder.absolute().parent.name}-" if names[folder.name] > 1 else ""
+        places.append(Place(Package(f"{parent}{folder.name}", "folder"), folder))
     for package in packages_of(config, manifest):
         file = downloaded(config.data_folder, package)
         if file is not None:
@@ -123,12 +138,14 @@ def _clean_all(
 
 
 def _clean_one(config: RunConfig, place: Place, pinned: Entry | None) -> Entry:
-    """Clean one package into its own file, once."""
+    """Clean one package into its own file; a folder, which may change, each time."""
     folder = config.data_folder / "cleaned"
     done = folder / f"{place.package.stem}.json"
+    made_of = _made_of(config, place)
     known = read_json(done)
-    if known is not None:
-        return Entry(**known)
+    if isinstance(known, dict) and known.get("of") == made_of != "":
+        return Entry(**known["entry"])
+    done.unlink(missing_ok=True)  # while its text is another
     version = _version(place)
     if pinned is not None and pinned.version == version:
         check_sum(place.file, pinned)
@@ -146,8 +163,18 @@ def _clean_one(config: RunConfig, place: Place, pinned: Entry | None) -> Entry:
         len(documents),
         size,
     )
-    write_json(done, dataclasses.asdict(entry))
+    write_json(done, {"of": made_of, "entry": dataclasses.asdict(entry)})
     return entry
+
+
+def _made_of(config: RunConfig, place: Place) -> str:
+    """All that a package's cleaned text depends on but the code; empty for a folder."""
+    if place.package.kind == "folder":
+        return ""
+    corpus = config.corpus
+    stated = corpus.licences.get(place.package.name, "")
+    settings = [config.seed, corpus.most_bytes, sorted(corpus.mix), stated]
+    return f"{place.file.name} {file_digest(place.file)} {json.dumps(settings)}"
 
 
 def _version(place: Place) -> str:
@@ -246,7 +273,7 @@ def _cleaned(config: RunConfig, entry: Entry) -> Iterator[Document]:
 def _reason_to_drop(
     document: Document, near: NearDuplicates, seen: set[str], decontamination: Decontamination
 ) -> str | None:
-    if decontamination.is_named(document.path):
+    if decontamination.is_named(document.path, document.package):
         return "held out by name"
     exact = digest(document.text)
     if exact in seen:

@@ -6,6 +6,7 @@ repository at any of several times of its history, never enters the corpus. Read
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from neuralforge_trainer.samples.repository import Repository, open_repository
 
 _SNAPSHOTS = 4
 """States of each history that are compared, evenly spread, the newest among them."""
+_PACKAGED = re.compile(r"^(python3|node|libjs)-|^@[^/]*/")
+"""What a packager puts before a project's name."""
 
 
 class Decontamination:
@@ -33,9 +36,10 @@ class Decontamination:
         for clone in clones:
             self._near.extend(history_texts(clone))
 
-    def is_named(self, path: str) -> bool:
-        """Whether a folder or module on `path` bears the name of a held-out project."""
-        return any(part.lower().split(".")[0] in self._names for part in path.split("/"))
+    def is_named(self, path: str, package: str = "") -> bool:
+        """Whether the package, or a folder or module on `path`, is named as a held-out project."""
+        parts = [*path.split("/"), _PACKAGED.sub("", package)]
+        return any(part.lower().split(".")[0] in self._names for part in parts)
 
     def is_near(self, text: str) -> bool:
         """Whether `text` is near to a held-out file, or was in an earlier build."""
