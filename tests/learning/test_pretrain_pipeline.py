@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -24,11 +25,17 @@ from neuralforge_server.engine.protocol import ScoreRequest
 from neuralforge_trainer.errors import ExportError, PretrainError
 from neuralforge_trainer.pretrain import export, run, state
 from neuralforge_trainer.pretrain.check import check_export
-from neuralforge_trainer.pretrain.config import ROOT_VARIABLE, RunConfig, load_config
+from neuralforge_trainer.pretrain.config import (
+    ROOT_VARIABLE,
+    PackConfig,
+    RunConfig,
+    load_config,
+)
 from neuralforge_trainer.pretrain.corpus import build_corpus, read_corpus
 from neuralforge_trainer.pretrain.loop import weights_of
 from neuralforge_trainer.pretrain.model import Model, attend, chunk_loss
 from neuralforge_trainer.pretrain.pack import Packer, pack_ahead
+from neuralforge_trainer.pretrain.rows import RowMaker
 from neuralforge_trainer.pretrain.tokenizer import (
     load_tokenizer,
     make_tokenizer,
@@ -111,6 +118,32 @@ def test_fim_rows_are_consecutive_pieces_of_a_document(built: RunConfig) -> None
     fim = sum(tokenizer.middle in row for row in rows)
     assert checked == fim > len(rows) / 2
     assert fim / 2 < orders < fim, "both orders, suffix first the more frequent"
+
+
+def test_pieces_of_neighbouring_files_stand_in_front_as_the_engine_lays_them_out(
+    built: RunConfig,
+) -> None:
+    """Repository, pieces in whole lines behind their paths, the own path, then the sample."""
+    tokenizer = load_tokenizer(tokenizer_file(built))
+    documents = {document.path: document for document in read_corpus(built)}
+    own = documents["documents.py"]
+    others = [documents["engine/llama.py"], documents["lsp.py"]]
+    maker = RowMaker(tokenizer, PackConfig({1024: 1.0}, fim=1.0), {"python": 2.5})
+    rows = [row for seed in range(9) for row in maker.rows(own, others, random.Random(seed))]
+    fronts = [row[: row.index(tokenizer.prefix)] for _, row in rows if tokenizer.middle in row]
+    fronts = [front for front in fronts if front]
+    assert len(rows) > 10 and len(rows) > len(fronts) > len(rows) / 10
+    pieces_seen = 0
+    for front in fronts:
+        assert front[0] == tokenizer.repository and len(front) <= 0.4 * 1024
+        marks = [place for place, token in enumerate(front) if token == tokenizer.file]
+        parts = [front[a + 1 : b] for a, b in zip(marks, [*marks[1:], len(front)], strict=True)]
+        assert _decode(built, parts.pop()) == "documents.py\n"
+        for part in parts:
+            path, _, piece = _decode(built, part).partition("\n")
+            assert path in ("engine/llama.py", "lsp.py") and piece in documents[path].text
+            pieces_seen += len(piece) > 100
+    assert pieces_seen > len(fronts) / 2
 
 
 def test_a_shard_is_made_again_the_same(built: RunConfig) -> None:

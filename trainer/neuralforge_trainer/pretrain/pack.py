@@ -125,9 +125,8 @@ class Packer:
     def _add_rows(
         self, rows: dict[int, list[Batch]], index: int, random_source: random.Random
     ) -> None:
-        document, neighbour = self._documents[index], self._neighbours[index]
-        beside = None if neighbour is None else self._documents[neighbour]
-        for length, ids in self._maker.rows(document, beside, random_source):
+        beside = [self._documents[neighbour] for neighbour in self._neighbours[index]]
+        for length, ids in self._maker.rows(self._documents[index], beside, random_source):
             rows[length].append(np.array(ids, np.uint16))
 
     def _share(self, language: str) -> float:
@@ -169,17 +168,16 @@ def _ordered(arrays: dict[int, Batch], rows: Callable[[int], int], seed: int) ->
     return [batches[i] for i in order]
 
 
-def _neighbours(documents: Sequence[Document], held: Sequence[bool]) -> list[int | None]:
-    """For each document the next of its package, or the one before; never one held back."""
-    found: list[int | None] = []
-    for index, document in enumerate(documents):
-        same = (
+def _neighbours(documents: Sequence[Document], held: Sequence[bool]) -> list[list[int]]:
+    """For each document some next to it in its package; never one held back."""
+    return [
+        [
             i
-            for i in (index + 1, index - 1)
+            for i in (index + 1, index - 1, index + 2)
             if 0 <= i < len(documents) and documents[i].package == document.package and not held[i]
-        )
-        found.append(next(same, None))
-    return found
+        ]
+        for index, document in enumerate(documents)
+    ]
 
 
 def _fraction(text: str) -> float:

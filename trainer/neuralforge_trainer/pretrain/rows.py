@@ -23,11 +23,15 @@ _HEALED = 0.85
 """Share of the cuts that are healed as the engine does; the others stay where they are."""
 _SUFFIX_FIRST = 0.8
 _NO_SUFFIX = 0.12
-_WITH_PATH = 0.3
-"""Share of the FIM samples with file path and neighbouring file in front."""
+_WITH_PATH = 0.35
+"""Share of the FIM samples with the file's path in front, and pieces of neighbouring files."""
+_FRONT_SHARE = 0.4
+"""Of a row, at most, for what stands in front, as in the engine's prompts."""
+_SHORTEST_WITH_PIECES = 512
 _SKIP_HEAD = 0.8
 """A licence at the head of each file is soon known by heart."""
 _LEAST_PREFIX = 16
+_LEAST_PIECE = 32
 _OVERLAP = 1.5
 """Tokens of a document's rows for each of its own, as measured."""
 
@@ -51,9 +55,9 @@ class RowMaker:
         return _OVERLAP * len(document.text) / self.characters[document.language]
 
     def rows(
-        self, document: Document, neighbour: Document | None, random_source: random.Random
+        self, document: Document, neighbours: Sequence[Document], random_source: random.Random
     ) -> Iterator[Row]:
-        """Rows over the whole of `document`, each with its length."""
+        """Rows over the whole of `document`, each with its length; others of its package beside."""
         text = document.text
         tree = Tree(text, _GRAMMARS.get(document.language, document.language))
         position = _body(text) if random_source.random() < _SKIP_HEAD else 0
@@ -61,9 +65,10 @@ class RowMaker:
             length = self._length(random_source)
             if random_source.random() < self.config.fim:
                 row, position = self._fim(
-                    document, tree, neighbour, position, length, random_source
+                    document, tree, neighbours, position, length, random_source
                 )
             else:
+                neighbour = next(iter(neighbours), None)
                 row, position = self._plain(document, neighbour, position, length)
             if row:
                 yield self._padded(row, length)
@@ -94,7 +99,7 @@ class RowMaker:
         self,
         document: Document,
         tree: Tree,
-        neighbour: Document | None,
+        neighbours: Sequence[Document],
         position: int,
         length: int,
         random_source: random.Random,
@@ -112,7 +117,7 @@ class RowMaker:
         middle = self._middle(prefix, text[start:end], random_source)
         if len(middle[1]) > length // 2:
             return [], following
-        front = self._front(document, neighbour, length, random_source)
+        front = self._front(document, neighbours, length, random_source)
         return self._laid_out(*middle, suffix, front, length, random_source), following
 
     def _middle(
@@ -133,10 +138,11 @@ class RowMaker:
         random_source: random.Random,
     ) -> list[int]:
         room = length - len(middle) - 3
+        if len(front) > room - _LEAST_PREFIX:
+            front = []
+        room -= len(front)
         after = self.tokenizer.encode(suffix)[: room // 3]
-        room -= len(after)
-        before = before[max(0, len(before) - room) :]
-        front = front[: max(0, room - max(_LEAST_PREFIX, len(before)))] if front else []
+        before = before[max(0, len(before) - (room - len(after))) :]
         fim = FimTokens(self.tokenizer.prefix, self.tokenizer.suffix, self.tokenizer.middle)
         suffix_first = random_source.random() < _SUFFIX_FIRST
         order = "suffix-first" if suffix_first else "prefix-first"
@@ -145,18 +151,34 @@ class RowMaker:
     def _front(
         self,
         document: Document,
-        neighbour: Document | None,
+        neighbours: Sequence[Document],
         length: int,
         random_source: random.Random,
     ) -> list[int]:
-        """What stands before a FIM sample: nothing, or a neighbouring file and the own path."""
+        """What stands before a FIM sample: nothing, or the own path behind pieces of other files.
+
+        As the engine lays out what it retrieves (`engine/prompt.py`).
+        """
         if random_source.random() >= _WITH_PATH:
             return []
         own = [self.tokenizer.file, *self.tokenizer.encode(f"{document.path}\n")]
-        if neighbour is None or length < 512:
+        if not neighbours or length < _SHORTEST_WITH_PIECES:
             return own
         name = [self.tokenizer.repository, *self.tokenizer.encode(f"{document.package}\n")]
-        return [*name, *self._beside(neighbour, length // 3), *own]
+        shown = random_source.sample(neighbours, random_source.randint(1, len(neighbours)))
+        room = (int(_FRONT_SHARE * length) - len(name) - len(own)) // len(shown)
+        pieces = [self._piece(neighbour, room, random_source) for neighbour in shown]
+        return [*name, *(token for piece in pieces for token in piece), *own]
+
+    def _piece(self, neighbour: Document, room: int, random_source: random.Random) -> list[int]:
+        """Some whole lines of a neighbouring file, from anywhere in it, behind its path."""
+        if room < _LEAST_PIECE:
+            return []
+        text = neighbour.text
+        start = text.rfind("\n", 0, random_source.randrange(len(text))) + 1
+        size = int(room * self.characters[neighbour.language])
+        lines = f"{neighbour.path}\n{_whole_lines(text[start : start + size])}"
+        return [self.tokenizer.file, *self.tokenizer.encode(lines)[: room - 1]]
 
     def _header(self, document: Document) -> list[int]:
         tokenizer = self.tokenizer
@@ -166,7 +188,7 @@ class RowMaker:
 
     def _beside(self, neighbour: Document | None, room: int) -> list[int]:
         """The beginning of a neighbouring file, without its head of comments."""
-        if neighbour is None or room < 32:
+        if neighbour is None or room < _LEAST_PIECE:
             return []
         size = int(room * self.characters[neighbour.language] * 1.2)
         start = _body(neighbour.text)
