@@ -24,6 +24,7 @@ from neuralforge_server.engine.client import EngineClient
 from neuralforge_server.engine.protocol import ScoreRequest
 from neuralforge_trainer.errors import ExportError, PretrainError
 from neuralforge_trainer.pretrain import export, run, state
+from neuralforge_trainer.pretrain.card import write_card
 from neuralforge_trainer.pretrain.check import check_export
 from neuralforge_trainer.pretrain.config import (
     ROOT_VARIABLE,
@@ -33,6 +34,7 @@ from neuralforge_trainer.pretrain.config import (
 )
 from neuralforge_trainer.pretrain.corpus import build_corpus, read_corpus
 from neuralforge_trainer.pretrain.loop import weights_of
+from neuralforge_trainer.pretrain.manifest import Entry, Manifest, write_manifest
 from neuralforge_trainer.pretrain.model import Model, attend, chunk_loss
 from neuralforge_trainer.pretrain.pack import Packer, pack_ahead
 from neuralforge_trainer.pretrain.rows import RowMaker
@@ -333,6 +335,34 @@ def test_a_branch_decays_and_leaves_the_trunk_as_it_was(trained: RunConfig) -> N
     assert run.newest_folder(trained) == folder
     run.discard_branches(trained)
     assert run.newest_folder(trained) == run.trunk(trained)
+
+
+def test_the_card_says_what_the_base_is_made_of(trained: RunConfig, tmp_path: Path) -> None:
+    entry = Entry("shapes", "npm", "1.2.0", "MIT", "0" * 64, files=3, bytes=99)
+    write_manifest(tmp_path / "manifest.json", Manifest({"shapes": entry}))
+    (tmp_path / "evaluation.md").write_text("| EM | 12.5 % |\n")
+    card = write_card(trained, tmp_path / "manifest.json", tmp_path, tmp_path / "evaluation.md")
+    text = card.read_text("utf-8")
+    found = state.load(run.trunk(trained))
+    assert found is not None and f"{found[0].tokens / 1e6:.1f} M tokens; 20 steps" in text
+    points = state.read_points(run.trunk(trained) / "loss.jsonl")
+    assert f"Training loss {points[-1].loss:.3f}" in text
+    assert f"{points[-1].validation:.3f} nats a token" in text
+    assert "1 packages" in text and "| MIT | 1 |" in text and "| python | " in text
+    assert text.index("## Evaluation") < text.index("| EM | 12.5 % |")
+    assert "<svg" in (tmp_path / "loss.svg").read_text("utf-8")
+
+
+def test_all_stages_in_turn_make_a_base_with_its_card(built: RunConfig, tmp_path: Path) -> None:
+    file = tmp_path / "short.yaml"
+    file.write_text("extends: toy\nname: short\ntrain: {tokens: 8192}\n")
+    script = "from neuralforge_server.cli import main; main()"
+    command = [sys.executable, "-P", "-c", script, "pretrain", "all", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    exports = load_config(str(file)).folder / "exports"
+    assert {path.suffix for path in exports.iterdir()} == {".gguf", ".md", ".svg"}
+    assert "corpus" not in done.stdout, "what is there is not made again"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without a word to it")

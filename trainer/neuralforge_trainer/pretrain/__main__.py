@@ -79,7 +79,8 @@ def tokenizer(run: str) -> None:
 @group.command()
 @run_argument
 @click.option("--shards", type=click.IntRange(1), required=True, help="From the first on.")
-@click.option("--workers", type=click.IntRange(1), default=os.cpu_count(), show_default=True)
+@click.option("--workers", type=click.IntRange(1), default=os.cpu_count(),
+              show_default="every core")  # fmt: skip
 def pack(run: str, shards: int, workers: int) -> None:
     """Make batches ahead, where training is faster than one core makes them."""
     from neuralforge_trainer.pretrain.pack import pack_ahead
@@ -99,12 +100,36 @@ def pack(run: str, shards: int, workers: int) -> None:
     type=click.Path(exists=True, path_type=Path),
     help="Begin a run without a checkpoint with the weights of this base.",
 )
-def train(run: str, steps: int | None, start_from: Path | None) -> None:
+def train(run: str, steps: int | None = None, start_from: Path | None = None) -> bool:
     """Train, from the newest checkpoint on; Ctrl-C saves and stops."""
     from neuralforge_trainer.pretrain import run as stages
 
     finished = stages.train(load_config(run), steps, start_from, _say)
     click.echo("the run is finished" if finished else "stopped; run it again to go on")
+    return finished
+
+
+@group.command(name="all")
+@run_argument
+@manifest_option
+@folder_option
+@clone_option
+@click.pass_context
+def everything(context: click.Context, /, run: str, manifest: Path | None, **given: Paths) -> None:
+    """Every stage that is still to do, from nothing to a GGUF with its card."""
+    from neuralforge_trainer.pretrain.corpus import corpus_file
+    from neuralforge_trainer.pretrain.tokenizer import tokenizer_file
+
+    config = load_config(run)
+    if not corpus_file(config).is_file():
+        if config.corpus.packages:
+            context.invoke(fetch, run=run, manifest=manifest)
+        context.invoke(corpus, run=run, manifest=manifest, **given)
+    if not tokenizer_file(config).is_file():
+        context.invoke(tokenizer, run=run)
+    if context.invoke(train, run=run):
+        context.invoke(export, run=run)
+        context.invoke(card, run=run, manifest=manifest)
 
 
 @group.command()

@@ -13,7 +13,7 @@ from neuralforge_adapters.home import private_dir, read_json, write_atomic
 from neuralforge_trainer.pretrain.config import RunConfig
 from neuralforge_trainer.pretrain.manifest import Entry, read_manifest
 from neuralforge_trainer.pretrain.run import newest_folder, trunk
-from neuralforge_trainer.pretrain.state import Point, read_points
+from neuralforge_trainer.pretrain.state import Point, load_progress, read_points
 
 _LANGUAGES = ["python", "javascript", "typescript", "go", "rust", "java", "c"]
 
@@ -34,7 +34,8 @@ def write_card(config: RunConfig, manifest: Path, folder: Path, evaluation: Path
         _model(config),
         _training(config, points),
         _data(config, entries),
-        evaluation.read_text("utf-8") if evaluation else "## Evaluation\n\nNot measured yet.\n",
+        "## Evaluation\n",
+        evaluation.read_text("utf-8") if evaluation else "Not measured yet.\n",
     ]
     path = folder / "card.md"
     write_atomic(path, "\n".join(parts))
@@ -84,10 +85,13 @@ def _training(config: RunConfig, points: list[Point]) -> str:
     checked = [p.validation for p in points if p.validation is not None]
     validation = f"{checked[-1]:.3f}" if checked else "not measured"
     train = config.train
+    before = load_progress(newest_folder(config)).before
+    begun = f", {before / 1e6:.1f} M of them before, in the base it began with" if before else ""
     return (
         "## Training\n\n"
-        f"{last.tokens / 1e6:.1f} M tokens in {last.step} steps of {train.batch_tokens} tokens; "
-        f"bf16; Muon at {train.matrix_rate:g} for matrices, AdamW at {train.vector_rate:g} for the "
+        f"{last.tokens / 1e6:.1f} M tokens{begun}; "
+        f"{last.step} steps of {train.batch_tokens} tokens; bf16; "
+        f"Muon at {train.matrix_rate:g} for matrices, AdamW at {train.vector_rate:g} for the "
         f"rest; warm-up, stable, decay. Training loss {last.loss:.3f}, on held-out documents "
         f"{validation} nats a token.\n\n![loss](loss.svg)\n"
     )

@@ -43,18 +43,19 @@ def read_licence(text: str) -> Licence:
     stanzas = _stanzas(text)
     if "Format" not in (stanzas[0] if stanzas else {}):
         return Licence(*_by_words(text))
-    bodies = {s["License"].split("\n")[0].strip(): s["License"] for s in stanzas if "License" in s}
-    main, excluded = "", []
+    bodies = _bodies(stanzas)
+    main, main_is_permissive, excluded = "", False, []
     for stanza in (s for s in stanzas if "Files" in s):
-        name = stanza.get("License", "").split("\n")[0].strip()
+        name, own = _name_and_body(stanza)
+        permissive = bool(name) and _is_permissive(name, bodies, own)
         patterns = stanza["Files"].split()
         if "*" in patterns:
-            main = name
-        elif not _is_permissive(name, bodies):
+            main, main_is_permissive = name, permissive
+        elif not permissive:
             excluded += [
                 tail for p in patterns if not p.startswith("debian/") for tail in _tails(p)
             ]
-    return Licence(main, bool(main) and _is_permissive(main, bodies), tuple(excluded))
+    return Licence(main, main_is_permissive, tuple(excluded))
 
 
 def read_expression(name: str) -> Licence:
@@ -77,23 +78,42 @@ def _stanzas(text: str) -> list[dict[str, str]]:
     return stanzas
 
 
-def _is_permissive(expression: str, bodies: dict[str, str]) -> bool:
-    """`A or B` needs one permissive licence, `A and B` and `A, B` all of them."""
+def _name_and_body(stanza: dict[str, str]) -> tuple[str, str]:
+    """What a stanza calls its licence, and the words that it gives for it there and then."""
+    name, _, body = stanza.get("License", "").partition("\n")
+    return name.strip(), body.strip()
+
+
+def _bodies(stanzas: list[dict[str, str]]) -> dict[str, str]:
+    """The words of the stanzas that are about a licence alone; of one name, those of all."""
+    bodies: dict[str, str] = {}
+    for stanza in stanzas:
+        if "License" in stanza and "Files" not in stanza:
+            name, body = _name_and_body(stanza)
+            bodies[name] = f"{bodies.get(name, '')}\n{body}"
+    return bodies
+
+
+def _is_permissive(expression: str, bodies: dict[str, str], own: str = "") -> bool:
+    """`A or B` needs one permissive licence, `A and B` and `A, B` all of them.
+
+    `own` are the words beside the expression, which go before those under the same name elsewhere.
+    """
     return any(
         all(
-            _one_is_permissive(name.strip(" ()"), bodies)
+            _one_is_permissive(name.strip(" ()"), own or bodies.get(name.strip(" ()"), ""))
             for name in re.split(r"(?i) and |,", choice)
         )
         for choice in re.split(r"(?i),? or ", expression)
     )
 
 
-def _one_is_permissive(name: str, bodies: dict[str, str]) -> bool:
+def _one_is_permissive(name: str, body: str) -> bool:
     if not name:
         return True
     if _PERMISSIVE.match(name):
         return True
-    return _by_words(bodies.get(name, ""))[1] and not _COPYLEFT.search(name)
+    return _by_words(body)[1] and not _COPYLEFT.search(name)
 
 
 def _by_words(text: str) -> tuple[str, bool]:
@@ -103,6 +123,14 @@ def _by_words(text: str) -> tuple[str, bool]:
 
 
 def _tails(pattern: str) -> list[str]:
-    """Patterns for installed paths, which lack the source tree's first folders."""
-    short = re.sub(r"^(src|lib)/", "", pattern.removeprefix("./"))
-    return [f"*/{pattern}", f"*/{short}"] if short != pattern else [f"*/{pattern}"]
+    """Patterns for installed paths, which lack any number of the source tree's first folders.
+
+    The file's own folder remains, lest every file of its name stay out; only `src` and `lib` are
+    no such folder. A tail of wildcards alone would name every file, and is none.
+    """
+    path = pattern.removeprefix("./")
+    parts = path.split("/")
+    tails = ["/".join(parts[first:]) for first in range(1, len(parts) - 1)]
+    named = [tail for tail in tails if re.search(r"\w", tail)]
+    short = re.sub(r"^(src|lib)/", "", path)
+    return [f"*/{tail}" for tail in dict.fromkeys([path, *named, short])]

@@ -111,10 +111,10 @@ def newest_folder(config: RunConfig) -> Path:
         PretrainError: there is no checkpoint yet.
     """
     folders = [trunk(config), *config.folder.glob("branch-*")]
-    steps = {folder: found[0].step for folder in folders if (found := state.load(folder))}
-    if not steps:
+    newest = max(folders, key=lambda folder: state.load_progress(folder).step)
+    if not state.load_progress(newest).step:
         raise PretrainError("there is no checkpoint yet; run the stage `train` first")
-    return max(steps, key=lambda folder: steps[folder])
+    return newest
 
 
 def discard_branches(config: RunConfig, keep: Path | None = None) -> None:

@@ -83,8 +83,17 @@ def load(folder: Path) -> tuple[Progress, dict[str, Any]] | None:
     found = latest_complete(folder)
     if found is None:
         return None
-    progress = Progress(**read_json(found / "progress.json"))  # type: ignore[arg-type]
-    return progress, load_file(found / "state.safetensors")
+    return _progress(found), load_file(found / "state.safetensors")
+
+
+def load_progress(folder: Path) -> Progress:
+    """Where the newest whole checkpoint stands; the beginning where there is none."""
+    found = latest_complete(folder)
+    return Progress() if found is None else _progress(found)
+
+
+def _progress(checkpoint: Path) -> Progress:
+    return Progress(**read_json(checkpoint / "progress.json"))  # type: ignore[arg-type]
 
 
 def append_point(log: Path, point: Point) -> None:
