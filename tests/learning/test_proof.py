@@ -132,7 +132,9 @@ def test_the_report_holds_every_system_its_costs_and_the_goals(ended: Ended) -> 
     }
     spent = report["overall"]["spent"]
     assert [row["updates"] for row in spent] == [2, 1]
-    assert all(row["seconds"] > 0 and row["peak_bytes"] > 100_000_000 for row in spent)
+    assert [list(row["each"]) for row in spent] == [["1", "2"], ["2"]]
+    updates = [row for learner in spent for row in (learner, *learner["each"].values())]
+    assert all(row["seconds"] > 0 and row["peak_bytes"] > 100_000_000 for row in updates)
     assert len(report["goals"]) == 6
 
 
@@ -156,9 +158,9 @@ def test_an_update_goes_on_from_the_one_before_and_joint_learns_all_at_once(ende
 def test_the_page_needs_nothing_else_and_the_plots_lie_beside_the_markdown(ended: Ended) -> None:
     output = ended.proof.output
     page = (output / "replay.html").read_text("utf-8")
-    assert page.count("<svg") == 6 and "http://www.w3.org" in page
+    assert page.count("<svg") == 8 and "http://www.w3.org" in page
     assert not [word for word in ("<script", "src=", "@import") if word in page]
     text = (output / "replay.md").read_text("utf-8")
     pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)
-    assert len(pictures) == 6
+    assert len(pictures) == 8
     assert all((output / name).read_text("utf-8").startswith("<svg") for name in pictures)

@@ -15,7 +15,14 @@ from neuralforge_adapters.home import Home
 from neuralforge_trainer.errors import NothingToLearnError, ProofError
 from neuralforge_trainer.evaluate.heldout import Item
 from neuralforge_trainer.evaluate.history import settings as proof_settings
-from neuralforge_trainer.evaluate.history.figures import Answers, collect_answers, figures, pooled
+from neuralforge_trainer.evaluate.history.figures import (
+    Answers,
+    OldWindow,
+    Window,
+    collect_answers,
+    figures,
+    pooled,
+)
 from neuralforge_trainer.evaluate.history.goals import compare, judge_goals
 from neuralforge_trainer.evaluate.history.kept import Cell, Cost, Kept, Mark, Typed
 from neuralforge_trainer.evaluate.history.page import page
@@ -206,10 +213,10 @@ def answers(name: str, base: str, adapter: str) -> Answers:
         "both": {(name, 1): [Typed("t", 40, 30, 2)]},
     }
     found.costs = {
-        "both": [
-            Cost(40, 30, 5, 4, 2.0, 0.5, 3.0, 2**30),
-            Cost(60, 30, 9, 6, 4.0, 0.5, 6.0, 5),
-        ]
+        "both": {
+            (name, 1): [Cost(40, 30, 5, 4, 2.0, 0.5, 3.0, 2**30)],
+            (name, 2): [Cost(60, 30, 9, 6, 4.0, 0.5, 6.0, 5)],
+        }
     }
     return found
 
@@ -218,14 +225,21 @@ def test_figures_are_as_defined() -> None:
     one = figures("a", answers("a", "x..." * 5, "xx.." * 5))
     row = one.system("both", aided=False)
     assert row is not None and (row.items, row.em, row.ratio) == (40, 0.5, 2.0)
-    assert row.em_gain.mean == 0.25 and row.em_gain.low > 0 and row.windows == {1: 0.5, 2: 0.5}
-    assert row.perplexity == pytest.approx(2.718, abs=0.01)
+    assert row.em_gain.mean == 0.25 and row.em_gain.low > 0
+    perplexity = pytest.approx(2.718, abs=0.01)
+    assert row.windows[1] == Window(20, 0.5, pytest.approx(0.6), perplexity)
+    assert row.windows[1] == row.windows[2] and len(row.windows) == 2
+    assert row.perplexity == perplexity
     (old,) = one.forgetting
     assert (old.bwt, old.largest_drop, old.items) == (-0.125, -0.25, 8)
+    assert old.windows == {0: OldWindow(4, 0.5, 0.25), 1: OldWindow(4, 0.25, 0.25)}
     typing = {row.system: row.rocc for row in one.typing}
     assert typing == {"base": 0.25, "both": 0.75}
+    assert [row.windows for row in one.typing] == [{1: 0.25}, {1: 0.75}]
     (spent,) = one.spent
     assert (spent.seconds, spent.updates, spent.peak_bytes) == (3.0, 2, 2**30)
+    second = spent.each[2]
+    assert (second.seconds, second.cpu_seconds, second.peak_bytes) == (4.0, 6.0, 5)
 
 
 def test_pooling_compares_each_system_with_the_base_of_its_own_repositories() -> None:
@@ -235,6 +249,9 @@ def test_pooling_compares_each_system_with_the_base_of_its_own_repositories() ->
     row, base = total.system("both", aided=False), total.system("base", aided=False)
     assert row is not None and base is not None
     assert (row.items, row.em_gain.mean) == (40, 0.25) and (base.items, base.em) == (80, 0.125)
+    assert (base.windows[1].items, base.windows[1].em) == (40, 0.125)
+    (spent,) = total.spent
+    assert (spent.updates, spent.each[1].updates, spent.each[1].seconds) == (4, 2, 2.0)
 
 
 def test_goals_say_what_is_met_and_what_is_missed() -> None:
@@ -260,9 +277,13 @@ def test_report_and_page_show_every_repository_and_escape_names() -> None:
     ]
     report = make_report("f" * 64, SMALL, "both", found, {"me/three": "too short & old"})
     text = markdown(report)
-    assert text.count("### ") == 3 and "**No figures for me/three**" in text
+    assert text.count("### ") == 6 and "**No figures for me/three**" in text
+    assert "| ES %, window | 1 | 2 |" in text and "| perplexity, window | 1 | 2 |" in text
+    assert "| both + retrieval + memory | 75.0 |" in text, "RoCC, in window 1 alone"
+    assert "| both, just after | 50.0 | 25.0 |" in text and "| both, at the end | 25.0 |" in text
+    assert "| both, seconds | 2.0 | 4.0 |" in text and "| both, peak MiB | 1024 | 0 |" in text
     html = page(report)
-    assert html.count("<svg") == 6 and "&lt;one&gt;" in html and "<one>" not in html
+    assert html.count("<svg") == 8 and "&lt;one&gt;" in html and "<one>" not in html
     assert "too short &amp; old" in html and html == page(report)
 
 
@@ -313,8 +334,8 @@ def test_a_window_in_which_nothing_is_asked_or_typed_leaves_its_systems_out(tmp_
     kept.put(Cell("joint", 2, "next-2"), [])
     found = collect_answers("me/repo", kept, 2, ["both", "joint"], "both")
     one = figures("me/repo", found)
-    assert [(row.system, row.windows) for row in one.systems] == [
-        ("base", {1: 0.5}), ("both", {1: 0.5}), ("base", {1: 0.5}), ("both", {1: 0.5})
+    assert [(row.system, list(row.windows)) for row in one.systems] == [
+        ("base", [1]), ("both", [1]), ("base", [1]), ("both", [1])
     ]  # fmt: skip
     assert one.typing == [] and one.forgetting == []
 

@@ -23,7 +23,7 @@ Precision = Literal["float32", "bfloat16", "float16"]
 
 _ROOM = 0.9
 """Of the free memory, what a run may take."""
-_F32, _F16 = 4, 2
+_F32 = 4
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,12 @@ def savings(shape: Shape, kind: str, free: int) -> tuple[bool, bool]:
     """(4-bit weights, gradient checkpointing) for a base on a device with `free` bytes.
 
     Checkpointing where the estimate of `training_bytes` does not fit; 4-bit weights where the
-    weights alone are half of what is free, on CUDA with bitsandbytes.
+    weights alone, in float32 as they lie on every device, are more than half of what is free, on
+    CUDA with bitsandbytes.
     """
     room = _ROOM * free
     tight = training_bytes(shape) > room
-    weights = shape.parameters * (_F32 if kind == "cpu" else _F16)
+    weights = _F32 * shape.parameters
     able = kind == "cuda" and _installed("bitsandbytes")
     return tight and able and weights > room / 2, tight
 
@@ -112,7 +113,7 @@ def free_bytes(device: torch.device) -> int:
 
 
 def _attention(device: torch.device, precision: Precision) -> str:
-    if device.type == "cuda" and precision != "float32" and _installed("flash_attn"):
+    if device.type == "cuda" and precision == "bfloat16" and _installed("flash_attn"):
         return "flash_attention_2"
     if device.type == "cpu" and precision == "bfloat16":
         from neuralforge_trainer.learn.attention import register_folded_attention
@@ -125,22 +126,23 @@ def put(model: Any, placement: Placement) -> Any:
     """`model`, frozen and in float32 on the CPU, as `placement` wants it."""
     model.set_attn_implementation(placement.attention)
     if placement.four_bit:
-        quantise(model)
+        quantise(model, placement.precision)
     if placement.checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return model.to(placement.device)
 
 
-def quantise(model: Any) -> None:
+def quantise(model: Any, precision: Precision) -> None:
     """Replace the frozen linear layers but the head by 4-bit ones, which PEFT knows how to adapt.
 
+    Their products are computed in `precision`: a GPU without bfloat16 would only emulate that.
     They are packed when the model is moved to its device. Done by hand, since transformers
     cannot quantise what it has just dequantised from a GGUF.
     """
     import torch
     from bitsandbytes.nn import Linear4bit, Params4bit
 
-    head = model.get_output_embeddings()
+    head, computed = model.get_output_embeddings(), getattr(torch, precision)
     linear = [
         (name, layer)
         for name, layer in model.named_modules()
@@ -149,7 +151,7 @@ def quantise(model: Any) -> None:
     for name, layer in linear:
         biased = layer.bias is not None
         packed = Linear4bit(
-            layer.in_features, layer.out_features, biased, torch.bfloat16, quant_type="nf4"
+            layer.in_features, layer.out_features, biased, computed, quant_type="nf4"
         )
         packed.weight = Params4bit(layer.weight.data, requires_grad=False, quant_type="nf4")
         packed.bias = layer.bias

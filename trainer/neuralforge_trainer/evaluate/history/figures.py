@@ -6,8 +6,8 @@ kept; times stand in `Spent` and nowhere else. Knows no file and no page.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from statistics import mean
 from typing import TypeVar
 
@@ -27,6 +27,7 @@ from neuralforge_trainer.evaluate.metrics import Difference, paired_bootstrap, p
 
 K = TypeVar("K")
 P = TypeVar("P")
+T = TypeVar("T")
 V = TypeVar("V")
 
 System = tuple[str, bool]
@@ -45,7 +46,18 @@ class Answers:
     general: dict[str, dict[str, list[Mark]]] = field(default_factory=dict)
     """By system and repository."""
     typed: dict[str, dict[Place, list[Typed]]] = field(default_factory=dict)
-    costs: dict[str, list[Cost]] = field(default_factory=dict)
+    costs: dict[str, dict[Place, list[Cost]]] = field(default_factory=dict)
+    """By learner and update, which count from 1; that of `joint` has the number of the last."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """One system on one window; of several repositories, on all their windows of one number."""
+
+    items: int
+    em: float
+    es: float
+    perplexity: float | None
 
 
 @dataclass(frozen=True)
@@ -62,14 +74,23 @@ class SystemRow:
     es_gain: Difference
     em_p: float
     es_p: float
-    windows: dict[int, float]
-    """EM by window."""
+    windows: dict[int, Window]
 
     @property
     def ratio(self) -> float | None:
         """EM over the base's; None where that has none."""
         base = self.em - self.em_gain.mean
         return self.em / base if base > 1e-9 else None
+
+
+@dataclass(frozen=True)
+class OldWindow:
+    """EM on what was held back of one window; of several repositories, as for `Window`."""
+
+    items: int
+    then: float | None
+    """Just after it was learnt; None for `joint`, which meets no window before another."""
+    end: float
 
 
 @dataclass(frozen=True)
@@ -85,6 +106,7 @@ class Forgetting:
     interval: Difference | None
     largest_drop: float | None
     """Of one window; negative is a loss."""
+    windows: dict[int, OldWindow]
 
 
 @dataclass(frozen=True)
@@ -109,19 +131,29 @@ class TypingRow:
     rocc: float
     gain: Difference
     """Over the base, by passage."""
+    windows: dict[int, float]
+    """RoCC by window."""
 
 
 @dataclass(frozen=True)
-class Spent:
-    """What a learner's updates cost; means, and the most memory of any."""
+class Costs:
+    """What some updates cost; means, and the most memory of any."""
 
-    learner: str
     updates: int
     examples: float
     seconds: float
     fisher_seconds: float
     cpu_seconds: float
     peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Spent(Costs):
+    """What a learner's updates cost together, and each of them."""
+
+    learner: str
+    each: dict[int, Costs]
+    """By number of the update, from 1; of several repositories, over theirs of one number."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +191,8 @@ def collect_answers(
         answers.old[learner] = {
             (name, k): (_named(name, then[k]), _named(name, ends[k])) for k in ends if ends[k]
         }
-        costs = [kept.costs(_cell(learner, k, COST)) for k in range(1, updates + 1)]
-        answers.costs[learner] = [cost for some in costs for cost in some]
+        costs = {(name, k): kept.costs(_cell(learner, k, COST)) for k in range(1, updates + 1)}
+        answers.costs[learner] = {place: some for place, some in costs.items() if some}
     for system in (BASE, *learners):
         if marks := kept.marks(_cell(system, updates, GENERAL)):
             answers.general[system] = {name: marks}
@@ -180,8 +212,7 @@ def pooled(several: Iterable[Answers]) -> Answers:
         _merge(total.old, answers.old)
         _merge(total.general, answers.general)
         _merge(total.typed, answers.typed)
-        for learner, costs in answers.costs.items():
-            total.costs.setdefault(learner, []).extend(costs)
+        _merge(total.costs, answers.costs)
     return total
 
 
@@ -225,29 +256,44 @@ def _system_row(answers: Answers, system: System) -> SystemRow:
         es_gain=paired_bootstrap(similar, nothing, clusters),
         em_p=bootstrap_p(exact, clusters),
         es_p=bootstrap_p(similar, clusters),
-        windows=_by_window(windows),
+        windows={number: _window(marks) for number, marks in _numbered(windows).items()},
     )
 
 
-def _by_window(windows: dict[Place, list[Mark]]) -> dict[int, float]:
-    """EM of each number of window, over all repositories."""
-    by_number: dict[int, list[Mark]] = {}
-    for (_, number), marks in windows.items():
-        by_number.setdefault(number, []).extend(marks)
-    return {number: em(marks) for number, marks in sorted(by_number.items()) if marks}
+def _numbered(places: Mapping[Place, Sequence[T]]) -> dict[int, list[T]]:
+    """What there is of each number, over all repositories."""
+    by_number: dict[int, list[T]] = {}
+    for (_, number), some in places.items():
+        by_number.setdefault(number, []).extend(some)
+    return {number: some for number, some in sorted(by_number.items()) if some}
+
+
+def _window(marks: Sequence[Mark]) -> Window:
+    similarity = mean(mark.similarity for mark in marks)
+    return Window(len(marks), em(marks), similarity, _perplexity(marks))
+
+
+def _old_windows(pairs: dict[Place, tuple[list[Mark], list[Mark]]]) -> dict[int, OldWindow]:
+    thens = _numbered({place: then for place, (then, _) in pairs.items()})
+    ends = _numbered({place: end for place, (_, end) in pairs.items()})
+    return {
+        number: OldWindow(len(end), em(thens[number]) if number in thens else None, em(end))
+        for number, end in ends.items()
+    }
 
 
 def _forgetting(learner: str, pairs: dict[Place, tuple[list[Mark], list[Mark]]]) -> Forgetting:
     """Of `joint`, which meets no window before another, only how it does at the end."""
     ends = [mark for _, end in pairs.values() for mark in end]
+    windows = _old_windows(pairs)
     if learner == JOINT:
-        return Forgetting(learner, len(ends), em(ends), None, None, None)
+        return Forgetting(learner, len(ends), em(ends), None, None, None, windows)
     changes = [em(end) - em(then) for then, end in pairs.values()]
     thens = [mark for then, _ in pairs.values() for mark in then]
     interval = paired_bootstrap(
         [m.exact for m in ends], [m.exact for m in thens], [m.commit for m in ends]
     )
-    return Forgetting(learner, len(ends), em(ends), mean(changes), interval, min(changes))
+    return Forgetting(learner, len(ends), em(ends), mean(changes), interval, min(changes), windows)
 
 
 def _general_row(answers: Answers, system: str) -> GeneralRow:
@@ -265,18 +311,29 @@ def _typing_row(answers: Answers, system: str) -> TypingRow:
     found, reference = answers.typed[system], answers.typed[BASE]
     own = [one for place in found for one in found[place]]
     base = [one for place in found for one in reference[place]]
+    windows = {number: _rocc(some) for number, some in _numbered(found).items()}
     written, accepted = sum(t.written for t in own), sum(t.accepted for t in own)
     gain = paired_bootstrap(
         [t.accepted / t.written for t in own],
         [t.accepted / t.written for t in base],
         [t.commit for t in own],
     )
-    return TypingRow(system, len(own), written, accepted, accepted / written, gain)
+    return TypingRow(system, len(own), written, accepted, _rocc(own), gain, windows)
 
 
-def _spent(learner: str, costs: Sequence[Cost]) -> Spent:
-    return Spent(
-        learner,
+def _rocc(typed: Sequence[Typed]) -> float:
+    return sum(one.accepted for one in typed) / sum(one.written for one in typed)
+
+
+def _spent(learner: str, costs: dict[Place, list[Cost]]) -> Spent:
+    each = _numbered(costs)
+    together = _costs([cost for some in each.values() for cost in some])
+    by_number = {number: _costs(some) for number, some in each.items()}
+    return Spent(**asdict(together), learner=learner, each=by_number)
+
+
+def _costs(costs: Sequence[Cost]) -> Costs:
+    return Costs(
         len(costs),
         mean(cost.examples for cost in costs),
         mean(cost.seconds for cost in costs),

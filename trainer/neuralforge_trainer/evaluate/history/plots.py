@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from neuralforge_trainer.evaluate.history.figures import Figures
-from neuralforge_trainer.evaluate.history.report import Report
+from neuralforge_trainer.evaluate.history.figures import Figures, Window
+from neuralforge_trainer.evaluate.history.report import Report, system_name
 
 _COLOURS = {"copier": "#999999", "base": "#4c72b0", "none": "#c44e52", "replay": "#8172b3",
             "ewc": "#937860", "both": "#55a868", "joint": "#222222"}  # fmt: skip
@@ -23,7 +24,9 @@ Draw = Callable[[Any, Report], None]
 def plots(report: Report) -> dict[str, str]:
     """SVG by title."""
     titles: dict[str, Draw] = {
-        "Exact match on the next window": _by_window,
+        "Exact match on the next window": partial(_by_window, lambda w: w.em * 100, "EM %"),
+        "Edit similarity on the next window": partial(_by_window, lambda w: w.es * 100, "ES %"),
+        "Perplexity on the next window": partial(_by_window, lambda w: w.perplexity, "perplexity"),
         "Exact match by repository": _by_repository,
         "Old windows: at the end against just after each": _old_windows,
         "General code: exact match against the base": _general,
@@ -53,13 +56,19 @@ def _svg(draw: Draw, report: Report) -> str:
     return text.getvalue()[text.getvalue().index("<svg") :]
 
 
-def _by_window(axes: Any, report: Report) -> None:
+def _by_window(
+    measure: Callable[[Window], float | None], unit: str, axes: Any, report: Report
+) -> None:
+    """A line for each system that has the measure: the copier has no perplexity."""
     for row in report.overall.systems:
-        values = [value * 100 for value in row.windows.values()]
+        found = {number: measure(window) for number, window in row.windows.items()}
+        values = [value for value in found.values() if value is not None]
+        if not values:
+            continue
         axes.plot(
-            list(row.windows),
+            [number for number, value in found.items() if value is not None],
             values,
-            label=row.system + (" + retrieval + memory" if row.aided else ""),
+            label=system_name(row),
             color=_COLOURS[row.system],
             linestyle="--" if row.aided else "-",
             marker="o" if len(values) > 1 else "D",
@@ -68,7 +77,7 @@ def _by_window(axes: Any, report: Report) -> None:
     axes.set_xlabel("updates so far")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylim(bottom=0)
-    axes.set_ylabel("EM %")
+    axes.set_ylabel(unit)
     _legend(axes)
 
 

@@ -6,15 +6,17 @@ runs but what updates cost. Knows no plot.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
 
 from neuralforge_trainer.evaluate.history.figures import (
     Answers,
+    Costs,
     Figures,
     SystemRow,
+    Window,
     figures,
     pooled,
 )
@@ -23,6 +25,19 @@ from neuralforge_trainer.evaluate.history.settings import ProofSettings
 from neuralforge_trainer.evaluate.metrics import Difference
 
 _MIB = 1024 * 1024
+_MEASURES: dict[str, Callable[[Window], str]] = {
+    "EM %": lambda window: f"{window.em * 100:.1f}",
+    "ES %": lambda window: f"{window.es * 100:.1f}",
+    "perplexity": lambda window: "" if window.perplexity is None else f"{window.perplexity:.2f}",
+}
+"""What is told of every window, each in a table of its own."""
+_COSTS: dict[str, Callable[[Costs], str]] = {
+    "examples": lambda cost: f"{cost.examples:.0f}",
+    "seconds": lambda cost: f"{cost.seconds:.1f}",
+    "processor seconds": lambda cost: f"{cost.cpu_seconds:.1f}",
+    "peak MiB": lambda cost: f"{cost.peak_bytes / _MIB:.0f}",
+}
+"""What is told of every update."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +106,7 @@ def markdown(report: Report, pictures: Mapping[str, str] = MappingProxyType({}))
     parts = [_head(report), _goals(report), _repositories(report)]
     parts += [f"![{title}]({file})\n" for title, file in pictures.items()]
     shown = [report.overall, *report.figures] if len(report.figures) > 1 else report.figures
-    parts += [_part(one) for one in shown]
+    parts += [part for one in shown for part in (_part(one), _details(one))]
     return "\n".join(parts)
 
 
@@ -145,13 +160,13 @@ def _part(one: Figures) -> str:
 def _systems(one: Figures) -> str:
     rows = [
         [
-            row.system + (" + retrieval + memory" if row.aided else ""),
+            system_name(row),
             str(row.items),
             f"{row.em * 100:.1f}",
             f"{row.es * 100:.1f}",
             "" if row.perplexity is None else f"{row.perplexity:.2f}",
             *(["", ""] if row.system == "base" else [points(row.em_gain), points(row.es_gain)]),
-            " ".join(f"{value * 100:.0f}" for value in row.windows.values()),
+            " ".join(f"{window.em * 100:.0f}" for window in row.windows.values()),
         ]
         for row in one.systems
     ]
@@ -204,6 +219,66 @@ def _spent(one: Figures) -> str:
     return table(heads, rows)
 
 
+def _details(one: Figures) -> str:
+    """Window by window and update by update, where the figures above are over all of them."""
+    tables = [
+        *(
+            _numbered(f"{measure}, window", _windows(one, tell))
+            for measure, tell in _MEASURES.items()
+        ),
+        _numbered("RoCC %, window", _typed_windows(one)),
+        _numbered("EM %, old window", _old_windows(one)),
+        _numbered("update", _each(one)),
+    ]
+    return "\n".join([f"### {one.name}, window by window\n", *filter(None, tables)])
+
+
+def _windows(one: Figures, tell: Callable[[Window], str]) -> dict[str, dict[int, str]]:
+    return {
+        system_name(row): {number: tell(window) for number, window in row.windows.items()}
+        for row in one.systems
+    }
+
+
+def _typed_windows(one: Figures) -> dict[str, dict[int, str]]:
+    return {
+        f"{row.system} + retrieval + memory": {
+            number: f"{rocc * 100:.1f}" for number, rocc in row.windows.items()
+        }
+        for row in one.typing
+    }
+
+
+def _old_windows(one: Figures) -> dict[str, dict[int, str]]:
+    found = {}
+    for row in one.forgetting:
+        thens = {k: w.then for k, w in row.windows.items() if w.then is not None}
+        found[f"{row.learner}, just after"] = {k: f"{v * 100:.1f}" for k, v in thens.items()}
+        found[f"{row.learner}, at the end"] = {
+            number: f"{window.end * 100:.1f}" for number, window in row.windows.items()
+        }
+    return {name: cells for name, cells in found.items() if cells}
+
+
+def _each(one: Figures) -> dict[str, dict[int, str]]:
+    return {
+        f"{row.learner}, {what}": {number: tell(cost) for number, cost in row.each.items()}
+        for row in one.spent
+        for what, tell in _COSTS.items()
+    }
+
+
+def _numbered(head: str, rows: Mapping[str, Mapping[int, str]]) -> str:
+    """A table with a column for each number; nothing where nothing was measured."""
+    numbers = sorted({number for cells in rows.values() for number in cells})
+    lines = [
+        [name, *(cells.get(number, "") for number in numbers)]
+        for name, cells in rows.items()
+        if any(cells.values())
+    ]
+    return table([head, *map(str, numbers)], lines) if lines else ""
+
+
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [heads, ["---"] * len(heads), *rows]
@@ -214,6 +289,11 @@ def points(difference: Difference) -> str:
     """A difference of shares in points, with its interval."""
     mean, low, high = (value * 100 for value in difference)
     return f"{mean:+.1f} ({low:+.1f} … {high:+.1f})"
+
+
+def system_name(row: SystemRow) -> str:
+    """What a system is called in tables and plots."""
+    return row.system + (" + retrieval + memory" if row.aided else "")
 
 
 def _em_es(row: SystemRow) -> str:
