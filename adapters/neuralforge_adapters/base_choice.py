@@ -22,7 +22,7 @@ class Awaited:
     """Empty for the embedded one."""
     digest: str
     refused: str = ""
-    """Why the last candidate for it was not promoted; empty while it is still to be trained."""
+    """Why the last training for it gave no version; empty while it is still to be trained."""
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from neuralforge_adapters.base_memory import Shape
 from neuralforge_adapters.errors import BaseFileError
-from neuralforge_adapters.fim import FimOrder, FimTokens, choose_order
-from neuralforge_adapters.fim_families import fim_family, with_family
+from neuralforge_adapters.fim import FimOrder, choose_order
+from neuralforge_adapters.fim_families import fim_family, named_fim, with_family
 from neuralforge_adapters.gguf_header import (
     GgufHeader,
     Scalar,
@@ -59,7 +59,7 @@ def read_facts(path: Path) -> BaseFacts:
         raise BaseFileError(f"base {path} cannot be read: {error}; fetch it again") from error
     metadata = header.metadata
     ids = {text: number for number, text in enumerate(texts)}
-    fim = with_family(_named_fim(metadata), ids.get)
+    fim = with_family(named_fim(metadata), ids.get)
     family = fim_family(ids.get)
     card = metadata.get("neuralforge.fim.orders")
     architecture = str(metadata.get("general.architecture", "unknown"))
@@ -74,15 +74,6 @@ def read_facts(path: Path) -> BaseFacts:
         order=choose_order(fim, card if isinstance(card, str) else None),
         shape=_shape(path, header, architecture, len(texts)),
     )
-
-
-def _named_fim(metadata: dict[str, Scalar]) -> FimTokens:
-    """The ids that the metadata names, by today's keys or by those of 2023."""
-    found = []
-    for new, old in (("fim_pre", "prefix"), ("fim_suf", "suffix"), ("fim_mid", "middle")):
-        keys = (f"tokenizer.ggml.{new}_token_id", f"tokenizer.ggml.{old}_token_id")
-        found.append(next((v for k in keys if isinstance(v := metadata.get(k), int)), None))
-    return FimTokens(*found)
 
 
 def _shape(path: Path, header: GgufHeader, architecture: str, vocabulary: int) -> Shape:

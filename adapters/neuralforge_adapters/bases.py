@@ -6,6 +6,7 @@ profiles, since it says nothing about the user. Knows no network and no model.
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from neuralforge_adapters.presets import presets, refuse_encoder_decoder
 
 EMBEDDED = "embedded"
 """The name of the base that ships in the package."""
+_REPOSITORY = re.compile(r"\w[\w.-]*/[\w.-]+(?<!\.gguf)")
+"""`owner/name` on the hub, which may also be a path."""
 
 
 @dataclass(frozen=True)
@@ -110,12 +113,15 @@ def locate(text: str, home: Home) -> Path:
     """The file that `embedded`, the name of a pulled base or a path means.
 
     Raises:
-        BaseFileError: there is none, or it has not been pulled yet.
+        BaseFileError: there is none, it has not been pulled yet, or it is an encoder–decoder.
     """
     if text == EMBEDDED:
         return embedded_base()
     if is_base_path(text):
-        return Path(text).expanduser().absolute()
+        path = Path(text).expanduser().absolute()
+        if _REPOSITORY.fullmatch(text) and not path.exists():
+            refuse_encoder_decoder(text)
+        return path
     if (base := BaseList(home).find(text)) is not None:
         return Path(base.path)
     refuse_encoder_decoder(text)

@@ -7,7 +7,7 @@ Spellings: the tokenizers that the families publish, and llama.cpp's `llama-voca
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from neuralforge_adapters.fim import FimTokens
@@ -51,6 +51,15 @@ def fim_tokens(find: Find) -> FimTokens:
     if family is None:
         return FimTokens(None, None, None)
     return FimTokens(find(family.prefix), find(family.suffix), find(family.middle))
+
+
+def named_fim(metadata: Mapping[str, object]) -> FimTokens:
+    """The ids that a GGUF's metadata names, by today's keys or by those of 2023."""
+    found = []
+    for new, old in (("fim_pre", "prefix"), ("fim_suf", "suffix"), ("fim_mid", "middle")):
+        keys = (f"tokenizer.ggml.{new}_token_id", f"tokenizer.ggml.{old}_token_id")
+        found.append(next((v for k in keys if isinstance(v := metadata.get(k), int)), None))
+    return FimTokens(*found)
 
 
 def with_family(named: FimTokens, find: Find) -> FimTokens:

@@ -110,11 +110,16 @@ def pull(text: str, hub: Hub, home: Home, told: Told = lambda done, of: None) ->
         repository=source.repository,
         file=fetched.file,
         revision=fetched.revision,
-        own=fetched.own or (known is not None and known.own),
+        own=fetched.own or (known is not None and _was_fetched(known, fetched.path)),
     )
     remember_digest(Path(base.path), base.digest, home)
     BaseList(home).add(base)
     return base
+
+
+def _was_fetched(known: PulledBase, path: Path) -> bool:
+    """Whether `path` is the very file that an earlier call fetched, and not only of its name."""
+    return known.own and Path(known.path).resolve() == path.resolve()
 
 
 def fetch(source: Source, hub: Hub, home: Home, told: Told = lambda done, of: None) -> Fetched:

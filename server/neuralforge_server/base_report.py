@@ -126,10 +126,11 @@ def preset_table() -> str:
 def _preset_row(preset: Preset) -> str:
     shape = preset.shape
     trained = f"{training_bytes(shape) / 1e9:.0f} GB"
+    if preset.architecture not in CONVERTIBLE:
+        trained += f", but {preset.architecture} is not trained here"
     return (
         f"| `{preset.name}` | {shape.parameters / 1e9:.2f} B | {shape.file_bytes / 1e9:.2f} GB "
         f"| {preset.context:,} | {preset.licence} | {preset.fim} "
         f"| {serving_bytes(shape, _DOCS_CONTEXT) / 1e9:.1f} GB "
-        f"| {trained if preset.architecture in CONVERTIBLE else f'no ({preset.architecture})'} "
-        f"| `{preset.repository}:{preset.file}` | {preset.source} |\n"
+        f"| {trained} | `{preset.repository}:{preset.file}` | {preset.source} |\n"
     )

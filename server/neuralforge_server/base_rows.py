@@ -22,17 +22,18 @@ def base_rows(home: Home, used: Path | None = None) -> list[dict[str, Any]]:
         used: the base in use, where it is not the profile's.
     """
     used, awaited = used or base_in_use(home), BaseChoice(home).read().awaited
+    own = embedded_base()
+    expected = None if awaited is None else Path(awaited.path) if awaited.path else own
 
     def row(name: str, path: Path | None, state: str, **more: Any) -> dict[str, Any]:
         if path is not None and path == used:
             state = "in use"
-        elif path is not None and awaited is not None and awaited.path == str(path):
+        elif awaited is not None and path == expected:
             state = f"refused: {awaited.refused}" if awaited.refused else "awaited"
         elif path is not None and not path.is_file():
             state = "its file is gone"
         return {"name": name, "state": state, "path": None if path is None else str(path), **more}
 
-    own = embedded_base()
     rows = [row(EMBEDDED, own, "embedded", bytes=own.stat().st_size, licence="", source="package")]
     known = presets()
     for base in BaseList(home).all():

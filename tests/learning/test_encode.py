@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import random
+import struct
 import textwrap
 from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,10 @@ from typing import Any
 import llama_cpp
 import pytest
 
+from gguf_maker import make_base
 from neuralforge_adapters import fim, store
 from neuralforge_adapters.base import Base, open_base
+from neuralforge_adapters.base_facts import read_facts
 from neuralforge_adapters.fim import Window, heal
 from neuralforge_adapters.gguf_header import read_gguf_header
 from neuralforge_adapters.home import Home
@@ -37,14 +41,20 @@ TEXTS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def engine_vocabulary(shared_base: Base) -> Iterator[EngineVocabulary]:
+@contextmanager
+def served(base: Base) -> Iterator[EngineVocabulary]:
     llama_cpp.llama_backend_init()
     parameters = llama_cpp.llama_model_default_params()
     parameters.vocab_only = True
-    model = llama_cpp.llama_model_load_from_file(str(shared_base.path).encode(), parameters)
+    model = llama_cpp.llama_model_load_from_file(str(base.path).encode(), parameters)
     yield EngineVocabulary(llama_cpp.llama_model_get_vocab(model))
     llama_cpp.llama_model_free(model)
+
+
+@pytest.fixture(scope="module")
+def engine_vocabulary(shared_base: Base) -> Iterator[EngineVocabulary]:
+    with served(shared_base) as vocabulary:
+        yield vocabulary
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -86,8 +96,34 @@ def test_a_base_whose_tokens_were_moved_is_not_trained(tmp_path: Path, home: Hom
     content[at + 4 : at + 8] = (17).to_bytes(4, "little")
     moved = tmp_path / "moved.gguf"
     moved.write_bytes(content)
-    with pytest.raises(BaseNotTrainableError, match="fim_mid"):
+    with pytest.raises(BaseNotTrainableError, match="FIM token for the middle"):
         load_vocabulary(open_base(moved, home), home)
+
+
+def of_2023(path: Path) -> Path:
+    """A base that names its FIM tokens by the old keys alone, and spells them as no family does."""
+
+    def stored(text: str) -> bytes:
+        return struct.pack("<Q", len(text)) + text.encode()
+
+    make_base(path, layers=1, width=64, heads=2, kv_heads=1, hidden=64, vocabulary=12_288)
+    content = path.read_bytes()
+    for new, old in (("fim_pre", "prefix"), ("fim_suf", "suffix"), ("fim_mid", "middle")):
+        key = "tokenizer.ggml.{}_token_id".format
+        content = content.replace(stored(key(new)), stored(key(old)))
+        content = content.replace(f"<|fim_{old}|>".encode(), f"<|xyz_{old}|>".encode())
+    path.write_bytes(content.replace(stored("random"), stored("random..."), 1))  # nothing may move
+    return path
+
+
+def test_fim_tokens_named_by_the_keys_of_2023_are_those_of_llama_cpp(
+    tmp_path: Path, home: Home
+) -> None:
+    base = open_base(of_2023(tmp_path / "old.gguf"), home)
+    vocabulary = load_vocabulary(base, home)
+    with served(base) as engine:
+        assert vocabulary.fim == engine.fim and engine.fim.complete
+    assert vocabulary.order == read_facts(base.path).order == "prefix-first"
 
 
 def test_the_cached_tokenizer_is_the_converted_one(shared_base: Base, home: Home) -> None:

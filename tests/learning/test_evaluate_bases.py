@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
 import neuralforge_server
 from gguf_maker import make_base
 from git_maker import GitMaker
 from neuralforge_adapters.base import Base, open_base
+from neuralforge_adapters.bases import BaseList, PulledBase
+from neuralforge_adapters.errors import BaseFileError
 from neuralforge_adapters.home import Home
 from neuralforge_trainer.errors import NothingToLearnError
 from neuralforge_trainer.evaluate.bases import (
     Answer,
     Question,
     ask,
+    command,
     figures,
     markdown,
     questions,
@@ -72,7 +77,7 @@ def test_the_figures_are_those_computed_by_hand() -> None:
     assert bits.value == pytest.approx(1 / math.log(2)) and bits.ratio == 0.5
     assert bits.low == bits.high == pytest.approx(bits.value)
     assert "| python | EM rest of line | yes | 2 | second | 100.0 % (100.0–100.0)" in markdown(
-        list(cells.values())
+        list(cells.values()), "By hand."
     )
 
 
@@ -88,3 +93,38 @@ def test_a_trained_base_beats_a_random_one(clone: Path, base: Base, home: Home) 
     assert bits["random"].ratio_low > 1.5
     hits = {c.base: c.value for c in cells if c.task == "rest" and not c.with_suffix}
     assert hits["random"] == 0.0
+
+
+def tiny(path: Path, width: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shape = {"layers": 1, "heads": 2, "kv_heads": 1, "hidden": 64}
+    return make_base(path, width=width, vocabulary=12288, **shape)
+
+
+def evaluate(clone: Path, *bases: str, output: Path | None = None) -> Result:
+    words = [word for base in bases for word in ("--base", base)]
+    words += ["--output", str(output)] if output else []
+    return CliRunner().invoke(command, [*words, "--repository", str(clone), "--items", "1"])
+
+
+def test_the_command_tells_bases_of_one_file_name_apart_and_knows_bases_by_name(
+    clone: Path, tmp_path: Path, home: Home
+) -> None:
+    old, new = tiny(tmp_path / "old" / "embedded.gguf", 32), tiny(tmp_path / "other.gguf", 64)
+    size = new.stat().st_size
+    BaseList(home).add(PulledBase("pulled", str(new), "", size, "o/r", new.name, "c", True))
+    report = tmp_path / "report.json"
+    result = evaluate(clone, str(old), "embedded", "pulled", str(old), output=report)
+    assert result.exit_code == 0, result.exception
+    labels = list(dict.fromkeys(cell["base"] for cell in json.loads(report.read_text("utf-8"))))
+    digests = (open_base(path, home).digest[:8] for path in (old, None))
+    assert labels == [*(f"embedded ({digest})" for digest in digests), "other"]
+    assert result.stdout.startswith(
+        "By `neuralforge bases evaluate`: 3 questions, at most 1 of each kind from each of the "
+        f"repositories {clone.parent.name}/asked.\n\n| language |"
+    )
+
+
+def test_the_command_names_a_base_that_there_is_not(clone: Path) -> None:
+    said = evaluate(clone, "nobody").exception
+    assert isinstance(said, BaseFileError) and "neuralforge bases list" in str(said)

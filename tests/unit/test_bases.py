@@ -21,11 +21,18 @@ from neuralforge_adapters.base_memory import Shape, serving_bytes, training_byte
 from neuralforge_adapters.bases import BaseList, PulledBase, locate
 from neuralforge_adapters.errors import BaseFileError
 from neuralforge_adapters.fim import FimTokens
-from neuralforge_adapters.fim_families import FAMILIES, FimFamily, fim_tokens, with_family
+from neuralforge_adapters.fim_families import (
+    FAMILIES,
+    FimFamily,
+    fim_tokens,
+    named_fim,
+    with_family,
+)
 from neuralforge_adapters.gguf_header import read_gguf_strings
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.presets import INSTEAD, presets
 from neuralforge_adapters.store import GGUF_FILE, PERSONAL, AdapterStore, Manifest
+from neuralforge_server.base_report import preset_table
 from neuralforge_server.cli import group
 from neuralforge_server.engine.client import EngineClient
 from neuralforge_server.engine.llama import kept_sequences
@@ -98,6 +105,18 @@ def test_list_shows_a_file_in_use_that_was_never_pulled(other: Path) -> None:
     assert {"name": "other", "state": "in use"}.items() <= answer("list")[1].items()
 
 
+def test_list_shows_that_the_embedded_base_is_awaited_or_was_refused(
+    home: Home, other: Path
+) -> None:
+    answer("use", str(other))
+    choice = BaseChoice(home)
+    choice.wait_for(None, "digest")
+    assert answer("list")[0]["state"] == "awaited"
+    choice.refuse("digest", "worse")
+    states = {row["name"]: row["state"] for row in answer("list")}
+    assert states["embedded"] == "refused: worse" and states["other"] == "in use"
+
+
 def test_every_preset_can_be_described_and_says_its_licence_and_source() -> None:
     assert {f"qwen2.5-coder-{size}" for size in ("0.5b", "1.5b", "3b", "7b")} <= set(presets())
     families = {family.name for family in FAMILIES}
@@ -106,6 +125,15 @@ def test_every_preset_can_be_described_and_says_its_licence_and_source() -> None
         assert preset.repository.count("/") == 1 and preset.file.endswith(".gguf")
         assert serving_bytes(preset.shape, 1024) > preset.shape.file_bytes
         assert preset.shape.parameters < training_bytes(preset.shape) / 4
+
+
+def test_the_table_of_presets_says_what_training_would_take_and_where_there_is_none() -> None:
+    rows = {name: row for name in presets() for row in preset_table().split("\n") if name in row}
+    for preset in presets().values():
+        row, estimate = rows[preset.name], f"{training_bytes(preset.shape) / 1e9:.0f} GB"
+        trained = preset.architecture == "qwen2"
+        assert f"| {estimate} |" in row if trained else f"| {estimate}, but " in row
+        assert ("is not trained here" in row) is not trained
 
 
 def test_show_of_a_preset_needs_no_file() -> None:
@@ -140,6 +168,8 @@ def test_show_reads_the_shape_that_the_engine_sees(other: Path, home: Home) -> N
         ("use", "CodeT5+"),
         ("pull", "plbart"),
         ("pull", "Salesforce/codet5-base"),
+        ("show", "Salesforce/codet5p-220m"),
+        ("use", "Salesforce/codet5p-220m"),
     ],
 )
 def test_an_encoder_decoder_is_named_with_the_reason_and_what_to_take(verb: str, name: str) -> None:
@@ -158,6 +188,20 @@ def test_a_file_of_an_encoder_decoder_is_not_used(tmp_path: Path, home: Home) ->
     assert "encoder–decoder" in refusal("use", str(path))
     assert "encoder–decoder" in answer("show", str(path))["unservable"]
     assert BaseChoice(home).read() == Choice()
+
+
+@pytest.mark.parametrize("path", ["models/codet5.gguf", "./codet5p-220m", "~/codet5/base"])
+def test_a_missing_file_is_called_missing_whatever_its_name(path: str) -> None:
+    assert "encoder–decoder" not in refusal("show", path)
+
+
+def test_a_file_that_is_there_goes_before_a_repository_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Home
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "codet5").mkdir()
+    (tmp_path / "codet5" / "mine").touch()
+    assert locate("codet5/mine", home) == tmp_path / "codet5" / "mine"
 
 
 @pytest.mark.parametrize("verb", ["show", "use"])
@@ -290,8 +334,18 @@ def test_what_the_metadata_names_goes_before_the_spelling_but_never_by_halves() 
     assert with_family(FimTokens(4, None, 6), ids.get) == FimTokens(1, 2, 3)
 
 
+@pytest.mark.parametrize(
+    "keys", [("fim_pre", "fim_suf", "fim_mid"), ("prefix", "suffix", "middle")]
+)
+def test_metadata_names_the_tokens_by_todays_keys_or_by_those_of_2023(
+    keys: tuple[str, ...],
+) -> None:
+    metadata = {f"tokenizer.ggml.{key}_token_id": 7 + n for n, key in enumerate(keys)}
+    assert named_fim(metadata) == FimTokens(7, 8, 9)
+    assert named_fim({**metadata, f"tokenizer.ggml.{keys[1]}_token_id": "x"}).suffix is None
+
+
 def test_facts_of_an_older_file_know_its_fim_by_the_tokens_texts(tmp_path: Path) -> None:
-    """The keys of 2023, and then none at all."""
     content = bytearray(tiny(tmp_path / "old.gguf").read_bytes())
     for new, old in ((b"fim_pre_token", b"fim_xxx_token"), (b"fim_suf_token", b"fim_yyy_token")):
         content[:] = content.replace(new, old)

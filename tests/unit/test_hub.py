@@ -216,6 +216,17 @@ def test_a_pulled_base_is_listed_under_its_name_with_its_digest_known(
     assert pull(f"{REPOSITORY}:{NAME}", hub, home).own, "pulled again, it is still to be deleted"
 
 
+def test_a_users_own_file_of_a_listed_bases_name_is_not_removed(
+    server: FakeHub, hub: Hub, home: Home
+) -> None:
+    pull(f"{REPOSITORY}:{NAME}", hub, home)
+    server.repository = "another/tiny-GGUF"
+    theirs = fetch(Source("another/tiny-GGUF", NAME), hub, home)
+    assert theirs.own and not pull(f"another/tiny-GGUF:{NAME}", hub, home).own
+    BaseList(home).remove("tiny-Q8_0")
+    assert theirs.path.is_file()
+
+
 def test_the_command_honours_hf_endpoint_and_hf_home_and_shows_a_bar(
     server: FakeHub, tmp_path: Path, home: Home
 ) -> None:

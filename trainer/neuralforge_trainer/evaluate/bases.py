@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ import click
 import numpy as np
 
 from neuralforge_adapters.base import Base, open_base
+from neuralforge_adapters.bases import locate
 from neuralforge_adapters.command_line import run_command
 from neuralforge_adapters.fim import Window, heal
 from neuralforge_adapters.handwritten import is_handwritten, is_own_path
@@ -79,6 +81,7 @@ class Figure:
     """One cell of the report: a mean and its 95 % bootstrap interval, clustered by file."""
 
     base: str
+    """As `labelled` calls it."""
     language: str
     task: Task
     with_suffix: bool
@@ -112,6 +115,16 @@ def questions(clones: Sequence[Path], each: int, seed: int) -> list[Question]:
             "about; name others with --repository"
         )
     return found
+
+
+def labelled(bases: Sequence[Base]) -> dict[str, Base]:
+    """Each base once, by its name; where several files have one, with the digest's first digits."""
+    distinct = {base.digest: base for base in bases}.values()
+    names = Counter(base.name for base in distinct)
+    return {
+        base.name if names[base.name] == 1 else f"{base.name} ({base.digest[:8]})": base
+        for base in distinct
+    }
 
 
 def ask(base: Base, asked: Sequence[Question], report: Report) -> list[Answer]:
@@ -155,9 +168,11 @@ def _belongs(
     )
 
 
-def markdown(cells: Sequence[Figure]) -> str:
-    """The report as a table; EM in per cent, bits per byte as they are."""
+def markdown(cells: Sequence[Figure], origin: str) -> str:
+    """The report: `origin` says where it is from; EM in per cent, bits per byte as they are."""
     lines = [
+        origin,
+        "",
         "| language | measure | suffix | items | base | value (95 %) | ratio (95 %) |",
         "|---|---|---|---|---|---|---|",
     ]
@@ -172,6 +187,16 @@ def markdown(cells: Sequence[Figure]) -> str:
             f"{cell.ratio:.2f} ({cell.ratio_low:.2f}–{cell.ratio_high:.2f}) |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _origin(clones: Sequence[Path], items: int, asked: int) -> str:
+    """What was asked of which repositories, by which command."""
+    places = [clone.resolve() for clone in clones]
+    names = ", ".join(f"{place.parent.name}/{place.name}" for place in places)
+    return (
+        f"By `neuralforge bases evaluate`: {asked} questions, at most {items} of each kind from "
+        f"each of the repositories {names}."
+    )
 
 
 def _files(repository: Repository) -> Iterator[tuple[str, str]]:
@@ -274,15 +299,15 @@ def _figure(
 
 @click.command(
     name="bases evaluate",
-    epilog="Example: neuralforge bases evaluate --base old.gguf --base new.gguf "
+    epilog="Example: neuralforge bases evaluate --base embedded --base new.gguf "
     "--repository ~/src/project",
 )
 @click.option(
     "--base",
-    "paths",
+    "named",
     multiple=True,
-    type=click.Path(path_type=Path),
-    help="A GGUF (repeatable; the first is what ratios refer to); otherwise the base in use.",
+    help="A base, by its name or its file (repeatable; the first is what ratios refer to); "
+    "otherwise the base in use.",
 )
 @click.option(
     "--repository",
@@ -297,16 +322,16 @@ def _figure(
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), help="Also write the figures as JSON.")
 def command(
-    paths: tuple[Path, ...], clones: tuple[Path, ...], items: int, seed: int, output: Path | None
+    named: tuple[str, ...], clones: tuple[Path, ...], items: int, seed: int, output: Path | None
 ) -> None:
     """Compare bases: bits per byte, and EM of lines, with and without suffix."""
     home = Home.find()
     asked = questions(clones, items, seed)
-    bases = [open_base(path, home) for path in paths] or [open_base(None, home)]
-    answers = {base.name: ask(base, asked, lambda line: click.echo(line, err=True))
-               for base in bases}  # fmt: skip
+    bases = [open_base(locate(text, home), home) for text in named] or [open_base(None, home)]
+    answers = {label: ask(base, asked, lambda line: click.echo(line, err=True))
+               for label, base in labelled(bases).items()}  # fmt: skip
     cells = figures(asked, answers, seed)
-    click.echo(markdown(cells), nl=False)
+    click.echo(markdown(cells, _origin(clones, items, len(asked))), nl=False)
     if output is not None:
         write_json(output, [dataclasses.asdict(cell) for cell in cells])
 

@@ -8,20 +8,19 @@ for each base and kept in the home's cache. Knows no weights.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 from neuralforge_adapters.base import Base
 from neuralforge_adapters.errors import HomeError
 from neuralforge_adapters.fim import FimOrder, FimTokens, choose_order
-from neuralforge_adapters.fim_families import Find, fim_tokens, with_family
+from neuralforge_adapters.fim_families import Find, fim_tokens, named_fim, with_family
 from neuralforge_adapters.gguf_header import Scalar, read_gguf_header
 from neuralforge_adapters.home import Home, write_atomic
 from neuralforge_server.engine.tokens import tokenize
 from neuralforge_trainer.errors import BaseNotTrainableError
 from neuralforge_trainer.learn.libraries import tame_libraries
 
-_FIM_KEYS = ("fim_pre", "fim_suf", "fim_mid")
 PROBES = (
     "def sail(ship, year=1999):\n    return f\"{ship}'s {year:04d}\"  # don't\n",
     "\tif (a[i]->next != NULL && x >= 0x1F) {\r\n\t\treturn a;\r\n\t}\r\n\r\n",
@@ -127,13 +126,11 @@ def _check_probes(base: Base, tokenizer: str) -> None:
 
 def _fim(base: Base, metadata: dict[str, Scalar], find: Find) -> FimTokens:
     """The FIM tokens that the metadata names, else those of a known family."""
-    ids = (metadata.get(f"tokenizer.ggml.{key}_token_id") for key in _FIM_KEYS)
-    named = FimTokens(*(i if isinstance(i, int) else None for i in ids))
-    spelled = fim_tokens(find)
-    for key, by_id, by_name in zip(_FIM_KEYS, astuple(named), astuple(spelled), strict=True):
+    named, spelled = named_fim(metadata), fim_tokens(find)
+    for (part, by_id), by_name in zip(asdict(named).items(), astuple(spelled), strict=True):
         if None not in (by_id, by_name) and by_id != by_name:
             raise BaseNotTrainableError(
-                _message(base, f"its {key} token is {by_id}, not {by_name}")
+                _message(base, f"its FIM token for the {part} is {by_id}, not {by_name}")
             )
     return with_family(named, find)
 
