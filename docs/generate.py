@@ -5,9 +5,12 @@ Run it as `make docs`.
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,12 @@ from neuralforge_server import settings, settings_schema
 from neuralforge_server.base_report import preset_table
 from neuralforge_server.cli import group
 from neuralforge_server.session.log import SessionLog
+from neuralforge_trainer.datasets.__main__ import group as datasets_group
+from neuralforge_trainer.evaluate.bases import command as bases_command
+from neuralforge_trainer.evaluate.fitness import command as evaluate_command
+from neuralforge_trainer.evaluate.history.__main__ import command as replay_command
+from neuralforge_trainer.pretrain.__main__ import group as pretrain_group
+from neuralforge_trainer.settings import JobSettings
 
 _TABLE_BEGINS, _TABLE_ENDS = "<!-- presets, by `make docs` -->", "<!-- end of presets -->"
 _PROOF_BEGINS = "<!-- The table, by `make docs` from docs/replay/replay.md -->"
@@ -30,11 +39,22 @@ _CLIENTS = "Server and Installation"
 """The section of VS Code's settings that is the extension's own."""
 _MACHINE = {"neuralforge.engine.endpoint", "neuralforge.engine.remote_model"}
 """Settings that no workspace may set: they decide where code is sent."""
+_TRAINERS: dict[str, click.Command] = {
+    "neuralforge replay": replay_command,
+    "neuralforge evaluate": evaluate_command,
+    "neuralforge bases evaluate": bases_command,
+    "neuralforge pretrain": pretrain_group,
+    **{f"neuralforge {name}": one for name, one in datasets_group.commands.items()},
+}
+"""Commands that pass their arguments on to the trainer: its help is shown in their place."""
 _NOTE = "Made from the code by `make docs`; a test fails when it is stale.\n\n"
 
 
 def commands() -> str:
-    """Every command's help, as the terminal prints it."""
+    """Every command's help, as the terminal prints it but for what depends on the machine."""
+    pack = pretrain_group.commands["pack"]
+    (workers,) = (p for p in pack.params if isinstance(p, click.Option) and p.name == "workers")
+    workers.show_default = "every core"
     blocks = [
         f"## `{context.command_path}`\n\n```text\n{command.get_help(context)}\n```\n"
         for context, command in _walk(
@@ -42,6 +62,36 @@ def commands() -> str:
         )
     ]
     return f"# Commands\n\n{_NOTE}" + "\n".join(blocks)
+
+
+def settings_page() -> str:
+    """The server's settings, then those of one training."""
+    meanings = _attribute_docstrings(JobSettings)
+    rows = "\n".join(
+        f"| `{f.name}` | `{json.dumps(f.default)}` | {meanings[f.name]} |"
+        for f in fields(JobSettings)
+    )
+    return (
+        f"{settings.docs_table()}\n## Of one training\n\n"
+        "What `neuralforge train --set NAME=VALUE` takes, for that training alone. Shares lie "
+        "between 0 and 1.\n\n"
+        f"| name | default | meaning |\n|---|---|---|\n{rows}\n"
+    )
+
+
+def _attribute_docstrings(kind: type) -> dict[str, str]:
+    """The first paragraph of what stands below each field of a class, in one line."""
+    (tree,) = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(tree, ast.ClassDef)
+    found = {}
+    for field, below in zip(tree.body, tree.body[1:], strict=False):
+        match field, below:
+            case (
+                ast.AnnAssign(target=ast.Name(id=name)),
+                ast.Expr(value=ast.Constant(value=str(text))),
+            ):
+                found[name] = " ".join(text.partition("\n\n")[0].split())
+    return found
 
 
 def schema() -> str:
@@ -109,7 +159,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "learning.md": learning,
     "commands.md": commands,
     "lsp-commands.md": lsp_commands.docs_table,
-    "settings.md": settings.docs_table,
+    "settings.md": settings_page,
     "schema.md": schema,
     "../editor-clients/vscode/package.json": vscode_package,
 }
@@ -125,6 +175,7 @@ def _walk(
     command: click.Command, context: click.Context
 ) -> Iterator[tuple[click.Context, click.Command]]:
     context.terminal_width = 100
+    context.command = command = _TRAINERS.get(context.command_path, command)
     yield context, command
     if isinstance(command, click.Group):
         for name in command.list_commands(context):

@@ -16,6 +16,7 @@ def older_clone(repository: Path, folder: Path, commits: int) -> Path:
     """A clone of the newest `commits`, in which HEAD stands at the oldest third of them."""
     source = repository.as_uri()
     _git(folder.parent, "clone", "--quiet", "--depth", str(commits), source, str(folder))
+    _git(folder, "config", "user.email", "ada@example.com")
     _git(folder, "branch", "--quiet", "newest")
     _git(folder, "reset", "--quiet", "--hard", f"HEAD~{2 * commits // 3}")
     return folder

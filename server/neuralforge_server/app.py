@@ -142,6 +142,7 @@ class App(DocumentListener):
         self.host.service.asking.use(settings)
         if self.learner is not None:
             self.learner.settings = settings.learning
+            self.learner.exclude = settings.log.exclude
             self.learner.wake()
         assert self.life is not None and self.workspace is not None
         self.workspace.use(settings)
@@ -288,6 +289,7 @@ class App(DocumentListener):
             lambda title, cancel: progress.begin(self.link.server, title, cancel),
             self.link.show,
         )
+        self.learner.exclude = self.settings.log.exclude
         if self.writer is not None:
             self.consent = Consent(self.link, self.writer, self._decided)
         self.spawn(self.learner.run())

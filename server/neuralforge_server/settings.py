@@ -144,7 +144,9 @@ class LearningSettings:
 
     enabled: bool = _setting(True, "Train in the background when there is something to learn.")
     author: str = _setting(
-        "", "Whose commits to learn from (name or e-mail); empty for the git identity."
+        "",
+        "Whose commits to learn from (name or e-mail); empty for the git identity. Where that "
+        "wrote none, nothing is learnt.",
     )
     quiet_seconds: float = _setting(
         5.0, "A running training computes again after so many seconds without typing.", 0, 3600
@@ -182,7 +184,11 @@ class LearningSettings:
     )
     arm: Arm = _setting("both", "What guards against forgetting.")  # noqa: RUF009 - a field
     replay_capacity: int = _setting(
-        1000, "Samples that the replay buffer holds, spread over what you wrote.", 1, 100_000
+        0,
+        "Samples that the replay buffer holds, spread over what you wrote; 0: as many as were set "
+        "last, 1,000 at first.",
+        0,
+        100_000,
     )
     replay_share: float = _setting(
         0.2, "Of your own code in a training, how much is replayed.", 0, 0.9
@@ -233,7 +239,9 @@ class LogSettings:
 
     enabled: bool = _setting(True, "Keep a session log.")
     exclude: tuple[str, ...] = _setting(
-        (), "Files that are never read for the log or for learning, as gitignore patterns."
+        (),
+        "Files that are never read for the log or for learning, as gitignore patterns. Commands "
+        "in a terminal do not know them: give those `--pattern '!PATTERN'`.",
     )
     max_mb: float = _setting(64.0, "Megabytes of the log at most; the oldest go first.", 1, 10_000)
     max_days: float = _setting(180.0, "Days after which a row is deleted.", 1, 36_500)

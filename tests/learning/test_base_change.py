@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -11,14 +13,22 @@ from gguf_maker import make_base
 from git_maker import isolate, varied_history
 from neuralforge_adapters.base import Base, embedded_base, open_base
 from neuralforge_adapters.base_choice import BaseChoice
+from neuralforge_adapters.errors import BaseFileError
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.stack import StackFile, resolve
 from neuralforge_adapters.store import PERSONAL, AdapterStore
+from neuralforge_adapters.trainer_files import TrainerState, read_state, request
 from neuralforge_server.base_change import change_base
 from neuralforge_server.engine.tokens import tokenize
+from neuralforge_server.learning.repositories import Attempts
 from neuralforge_server.training_check import obstacle
 from neuralforge_trainer.collect import collect
-from neuralforge_trainer.errors import BaseNotTrainableError
+from neuralforge_trainer.errors import (
+    BaseNotTrainableError,
+    TrainingDivergedError,
+    TrainingMemoryError,
+    TrainingStoppedError,
+)
 from neuralforge_trainer.job import run_job
 from neuralforge_trainer.learn.replay import ReplayBuffer
 from neuralforge_trainer.learn.vocabulary import PROBES, load_vocabulary
@@ -111,6 +121,98 @@ def test_what_is_learnt_again_comes_from_history_and_replay_without_the_held_out
         }
         asked = {(i.prefix.rpartition("\n")[2] + i.expected).strip() for i in material.heldout}
         assert asked and not asked & shown
+
+
+@pytest.fixture
+def awaited(tmp_path: Path, home: Home, repository: Path) -> Job:
+    """The training for a base that waits for its adapter, where the repository was learnt."""
+    collect(home, Job(repository=repository, settings=SETTINGS)).remember()
+    base = open_base(tiny(tmp_path / "new.gguf", 32), home)
+    BaseChoice(home).wait_for(base.path, base.digest)
+    return Job(again=True, base=base.path, settings=SETTINGS)
+
+
+def due(home: Home) -> Path | None:
+    """The base that a server would start a training for now."""
+    return Attempts(home).awaited(read_state(home))
+
+
+def refused(home: Home) -> str:
+    choice = BaseChoice(home).read()
+    return choice.awaited.refused if choice.awaited is not None else ""
+
+
+@pytest.mark.parametrize("command", ["cancel", "skip"])
+def test_a_retraining_that_was_cancelled_is_not_started_again(
+    home: Home, awaited: Job, command: Any
+) -> None:
+    def stop(state: TrainerState) -> None:
+        if state.message:  # it has collected
+            request(home, command)
+
+    assert due(home) == awaited.base
+    outcome = run_job(home, awaited, stop)
+    assert (outcome.result, refused(home)) == ("cancelled", f"stopped by `{command}`")
+    assert due(home) is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TrainingMemoryError("no room"),
+        TrainingDivergedError("not finite"),
+        OSError(28, "disk full"),
+        RuntimeError(),
+        KeyboardInterrupt(),
+    ],
+    ids=repr,
+)
+def test_a_retraining_that_failed_is_not_started_again(
+    home: Home, awaited: Job, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    monkeypatch.setattr("neuralforge_trainer.job.collect", _raising(error))
+    with pytest.raises(type(error)):
+        run_job(home, awaited)
+    assert str(error) in refused(home) and refused(home)
+    assert due(home) is None
+
+
+def test_a_retraining_that_was_put_off_goes_on_later(
+    home: Home, awaited: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = TrainingStoppedError("the hours are over", later=True)
+    monkeypatch.setattr("neuralforge_trainer.job.collect", _raising(later))
+    assert run_job(home, awaited).result == "interrupted"
+    assert due(home) == awaited.base
+
+
+def test_a_retraining_whose_base_is_gone_fails_as_such(home: Home, awaited: Job) -> None:
+    assert awaited.base is not None
+    awaited.base.unlink()
+    with pytest.raises(BaseFileError, match=r"new\.gguf"):
+        run_job(home, awaited)
+    state = read_state(home)
+    assert state is not None and state.error == "BaseFileError"
+
+
+def _raising(error: BaseException) -> Callable[[Home, Job], NoReturn]:
+    def collects(_home: Home, _job: Job) -> NoReturn:
+        raise error
+
+    return collects
+
+
+def test_what_is_learnt_again_says_from_when_to_when_it_was_written(
+    tmp_path: Path, home: Home, awaited: Job
+) -> None:
+    material = collect(home, awaited)
+    times = [sample.time for sample in material.samples]
+    assert (material.data["from"], material.data["to"]) == (min(times), max(times))
+    timeless = Home(tmp_path / "timeless")
+    with ReplayBuffer(timeless.replay_buffer) as buffer:
+        buffer.add([replace(s, source="session", time=0.0) for s in material.samples])
+    unasked = replace(awaited, settings=replace(SETTINGS, least_items=0))
+    assert not {"from", "to"} & collect(timeless, unasked).data.keys()
 
 
 def split_differently(path: Path) -> Path:

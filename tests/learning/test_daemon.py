@@ -30,7 +30,8 @@ DAEMON = [sys.executable, "-P", "-c", "from neuralforge_server.cli import main; 
 def repository(tmp_path: Path, house_repository: Path) -> Path:
     """The newest commits of it alone, which take less time to learn."""
     source, clone = house_repository.as_uri(), tmp_path / "repository"
-    command = ["git", "clone", "--quiet", "--depth", "15", source, str(clone)]
+    own = ["-c", "user.email=ada@example.com"]
+    command = ["git", "clone", "--quiet", "--depth", "15", *own, source, str(clone)]
     subprocess.run(command, check=True, capture_output=True)
     return clone
 
@@ -93,7 +94,13 @@ def test_once_learns_from_the_repositories_and_the_inbox_and_says_what_became_of
     process = daemon(small_base, tmp_path, repository, "--once")
     _, said = process.communicate()
     assert process.returncode == 0, said
-    assert reason(home, "done", "good.jsonl").startswith("learnt: personal@v")
+    told = reason(home, "done", "good.jsonl")
+    assert told.startswith("learnt: personal@v")
+    number = len(dataset(repository).splitlines()) + 1
+    assert f"good.jsonl: line {number}: not a line of JSON" in told
+    ended = [line for line in said.splitlines() if "ended: " in line]
+    assert any(f"line {number}: not a line of JSON" in line for line in ended), said
+    assert any("Ada House <ada@example.com>, your git identity" in line for line in ended), said
     assert "weather" in reason(home, "rejected", "bad.jsonl")
     assert (home.profile_dir / "inbox" / "half.jsonl.part").is_file()
     versions = AdapterStore(home).versions(PERSONAL)

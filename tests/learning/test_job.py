@@ -17,14 +17,16 @@ from git_maker import GitMaker, go_on, isolate, varied_history
 from neuralforge_adapters.base import Base
 from neuralforge_adapters.convert import check_adapter
 from neuralforge_adapters.home import Home
-from neuralforge_adapters.store import PERSONAL, AdapterStore
+from neuralforge_adapters.store import GGUF_FILE, PERSONAL, AdapterStore
 from neuralforge_adapters.trainer_files import read_state, request, touch_typing, typing_file
 from neuralforge_trainer.collect import collect
-from neuralforge_trainer.control import only_trainer
+from neuralforge_trainer.collecting.material import Material
+from neuralforge_trainer.control import Reporter, only_trainer
 from neuralforge_trainer.errors import JobError, NothingToLearnError
 from neuralforge_trainer.evaluate.copier import Copier
+from neuralforge_trainer.evaluate.gate import GateReport
 from neuralforge_trainer.evaluate.metrics import exact_match
-from neuralforge_trainer.job import INTERRUPTED, run_job
+from neuralforge_trainer.job import INTERRUPTED, _Run, run_job
 from neuralforge_trainer.learn.checkpoints import latest_complete
 from neuralforge_trainer.learn.ewc import EWC_FILE
 from neuralforge_trainer.learn.replay import ReplayBuffer
@@ -102,6 +104,24 @@ def test_an_update_goes_on_from_the_current_version(trained: Trained) -> None:
             trained.outcome.version
         )
         AdapterStore(trained.home).set_current(trained.version.reference)
+
+
+def test_the_gate_keeps_to_the_threads_that_the_user_allows(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def judged(*_: object, threads: int, **__: object) -> GateReport:
+        asked.append(threads)
+        return GateReport(False, "", ())
+
+    monkeypatch.setattr("neuralforge_trainer.job.judge", judged)
+    (tmp_path / GGUF_FILE).touch()
+    material = Material([], [], {}, "", lambda: None)
+    for threads in (1, 7):
+        job = Job(settings=_lenient(threads=threads))
+        _Run(home, job, Reporter(home, "", lambda state: None))._judge(material, tmp_path)
+    assert asked == [1, 7]
 
 
 def _lenient(**changes: int) -> JobSettings:

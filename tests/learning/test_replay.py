@@ -14,11 +14,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlite_utils import Database
 
 from neuralforge_trainer.errors import ReplayError
-from neuralforge_trainer.learn.replay import ReplayBuffer
+from neuralforge_trainer.learn.replay import DEFAULT_CAPACITY, ReplayBuffer
+from neuralforge_trainer.learn.replay_schema import SCHEMA
 from neuralforge_trainer.learn.reservoir import Reservoir
 from neuralforge_trainer.samples.sample import Sample
+from neuralforge_trainer.settings import JobSettings
 
 
 def _samples(count: int, repository: str = "r", start: int = 0) -> list[Sample]:
@@ -279,6 +282,36 @@ def test_a_smaller_capacity_is_kept_to_at_the_next_addition(tmp_path: Path) -> N
     with ReplayBuffer(tmp_path / "r.db", 8) as buffer:
         buffer.add([])
         assert len(buffer) == 8
+
+
+def test_a_job_that_sets_no_capacity_leaves_the_buffer_as_large_as_it_was_set(
+    tmp_path: Path,
+) -> None:
+    path, more = tmp_path / "r.db", DEFAULT_CAPACITY + 100
+    with ReplayBuffer(path, more) as buffer:
+        buffer.add(_samples(more))
+    with ReplayBuffer(path, 8):
+        pass  # whoever only reads sets nothing
+    with ReplayBuffer(path, JobSettings().replay_capacity) as buffer:
+        buffer.add(_samples(5, start=more))
+        assert len(buffer) == buffer.capacity == more
+
+
+@pytest.mark.parametrize("held", [0, DEFAULT_CAPACITY + 1])
+def test_a_buffer_of_before_its_capacity_was_kept_loses_nothing(tmp_path: Path, held: int) -> None:
+    path = tmp_path / "r.db"
+    with sqlite3.connect(path, isolation_level=None) as connection:
+        database = Database(connection, execute_plugins=False)
+        SCHEMA.steps.apply(database, stop_before="m004_capacity")
+        connection.execute("insert into strata values (1, 'r', 'python', '1970-01', ?, 1)", [held])
+        connection.executemany(
+            "insert into held values (?, 1, 0.5, 0.0, ?)",
+            [(number + 1, s.to_json()) for number, s in enumerate(_samples(held))],
+        )
+    with ReplayBuffer(path) as buffer:
+        buffer.add([])
+        assert len(buffer) == held
+        assert buffer.capacity == max(held, DEFAULT_CAPACITY)
 
 
 @settings(max_examples=25, deadline=None)

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from gguf_maker import make_base
+from neuralforge_adapters.base import open_base
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.store import PERSONAL, AdapterStore
 from neuralforge_adapters.trainer_files import read_state
@@ -33,6 +34,7 @@ from neuralforge_trainer.samples.repository import open_repository
 from neuralforge_trainer.samples.sample import Sample
 from neuralforge_trainer.samples.selection import Selection
 from neuralforge_trainer.settings import Job, JobSettings
+from neuralforge_trainer.update import mix
 
 pytestmark = pytest.mark.slow
 
@@ -155,6 +157,8 @@ def test_a_dataset_is_made_and_becomes_a_published_version(
     job = Job(datasets=(file,), patterns=("!harbour/core.py",), base=small_base, settings=SMALL)
     data = published(home, job)
     assert (data["source"], data["datasets"], data["broken"]) == ("files", ["own.jsonl"], 1)
+    state = read_state(home)
+    assert state is not None and "line 151: not a line of JSON" in state.message
     learnt = replayed(home)
     assert {sample.source for sample in learnt} == {"git"}, "as the file says"
     assert "harbour/core.py" not in {sample.path for sample in learnt}
@@ -174,9 +178,42 @@ def test_a_dataset_is_made_and_becomes_a_published_version(
     assert collect(home, replace(job, patterns=())).samples, "another selection may find more"
 
 
+def test_no_line_that_a_session_taught_is_replayed_where_a_commit_of_it_is_held_out(
+    home: Home, house_repository: Path, small_base: Path
+) -> None:
+    remember_session(home, house_repository, 10_000)
+    everything = replace(SMALL, max_samples=10_000, heldout_share=0.0, least_items=0)
+    session = collect(home, Job(settings=everything))
+    with ReplayBuffer(home.replay_buffer) as buffer:
+        buffer.add(session.samples)
+    git = collect(home, Job(repository=house_repository, settings=SMALL))
+    asked = {(i.prefix.rpartition("\n")[2] + i.expected).strip() for i in git.heldout}
+
+    def shows(sample: Sample) -> bool:
+        text = sample.prefix + sample.middle + sample.suffix
+        return not asked.isdisjoint(line.strip() for line in text.splitlines())
+
+    held = replayed(home)
+    assert any(map(shows, held)) and not all(map(shows, held))
+    mostly = replace(SMALL, replay_share=0.9)
+    base = open_base(small_base, home)
+    with ReplayBuffer(home.replay_buffer) as buffer:
+        by_number = {one.identifier: one.sample for one in buffer.draw_held(len(buffer))}
+    drawn = mix(home, base, git.samples, mostly, 0, git.heldout).replayed_ids
+    assert drawn and not any(shows(by_number[number]) for number in drawn)
+    few = mix(home, base, git.samples, replace(SMALL, replay_share=0.1), 0, git.heldout)
+    assert len(few.replayed) == round(len(few.new) / 9), "others are drawn in their place"
+
+
 def test_a_broken_dataset_is_a_message_and_no_traceback(home: Home, tmp_path: Path) -> None:
     (tmp_path / "none.jsonl").write_text("no json\n")
     done = neuralforge("train", "--dataset", tmp_path / "none.jsonl")
     assert done.returncode == 1
     assert "line 1: not a line of JSON" in done.stderr
     assert "Traceback" not in done.stderr
+    row = '{"context": "a = ", "completion": "1", "language": "python"}\n'
+    (tmp_path / "few.jsonl").write_text(row + "no json\n")
+    done = neuralforge("train", "--dataset", tmp_path / "few.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("nothing: too little is new")
+    assert "few.jsonl: line 2: not a line of JSON" in done.stdout

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from git_maker import GitMaker, isolate
+from git_maker import ADA, GitMaker, isolate
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.trainer_files import (
     TrainerState,
@@ -35,6 +35,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GitMaker:
     """Too short a history to learn from: a training on it ends before torch is imported."""
     isolate(monkeypatch, tmp_path)
     made = GitMaker(tmp_path / "project")
+    made.git("config", "user.email", ADA.email)
     made.commit({"a.py": "def add(first, second):\n    return first + second\n"})
     return made
 

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from gguf_maker import make_adapter
 from neuralforge_adapters.base import Base
+from neuralforge_adapters.command_line import run_command
 from neuralforge_adapters.errors import NeuralForgeError
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.stack import StackEntry, StackFile
@@ -70,6 +71,18 @@ def all_commands() -> Iterator[tuple[str, click.Command]]:
 def test_help_of_every_command_ends_with_an_example(name: str, command: click.Command) -> None:
     assert command.epilog is not None and command.epilog.startswith("Example: neuralforge ")
     assert name.split()[0] in command.epilog
+
+
+@pytest.mark.parametrize("arguments", [["-h"], ["one", "-h"]])
+def test_every_command_line_takes_h_for_help(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also the trainer's, which get the arguments of `neuralforge pretrain` and others."""
+    plain = click.Group(commands={"one": click.Command("one")})
+    monkeypatch.setattr(sys, "argv", ["", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        run_command(plain, "neuralforge pretrain")
+    assert ended.value.code == 0 and "-h, --help" in capsys.readouterr().out
 
 
 def test_help_names_every_command_without_importing_any() -> None:

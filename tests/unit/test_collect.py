@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from git_maker import BO, GitMaker, isolate
+from git_maker import ADA, BO, GitMaker, go_on, isolate
 from neuralforge_adapters.home import Home, read_json, write_json
 from neuralforge_trainer.collect import collect
 from neuralforge_trainer.collecting.material import items_of, split_by_time
@@ -194,7 +194,8 @@ def test_datasets_are_learnt_from_and_their_complaints_are_told(tmp_path: Path, 
     assert {item.language for item in material.heldout} == {"go"}
     assert "one.jsonl: line 21: not a line of JSON" in material.message
     assert {s.language for s in collect(home, replace(job, languages=("go",))).samples} == {"go"}
-    with pytest.raises(NothingToLearnError, match=r"the samples of one\.jsonl, two\.jsonl"):
+    few = r"the samples of one\.jsonl, two\.jsonl \(one\.jsonl: line 21: .*\) give 0 samples"
+    with pytest.raises(NothingToLearnError, match=few):
         collect(home, replace(job, since=1000.0))
 
 
@@ -244,3 +245,91 @@ def test_another_authors_lines_are_learnt_only_when_asked(history: GitMaker, hom
     his = collect(home, Job(repository=history.root, author="Bo Branch", settings=FEW))
     assert not any(s.path.startswith("bo_") for s in mine.samples)
     assert all(s.path.startswith("bo_") for s in his.samples)
+
+
+def test_behind_the_users_back_only_the_users_own_lines_are_learnt(
+    history: GitMaker, home: Home
+) -> None:
+    asked = Job(repository=history.root, settings=FEW)
+    unasked = replace(asked, own_only=True)
+    assert "Ada House" in (message := collect(home, asked).message)
+    assert "the most frequent author" in message and "no identity of yours" in message
+    with pytest.raises(NothingToLearnError, match=r"to be yours.*neuralforge\.learning\.author"):
+        collect(home, unasked)
+    assert collect(home, replace(unasked, author="Ada House")).samples
+    history.git("config", "user.email", "new-laptop@example.com")
+    with pytest.raises(NothingToLearnError, match=r"new-laptop@example\.com wrote none"):
+        collect(home, unasked)
+    history.git("config", "user.name", ADA.name)
+    assert "your git identity" in collect(home, unasked).message
+
+
+def test_what_the_user_excludes_is_neither_learnt_nor_asked_about(
+    history: GitMaker, home: Home, tmp_path: Path
+) -> None:
+    job = Job(repository=history.root, settings=FEW)
+    link = tmp_path / "link"
+    link.symlink_to(history.root)
+    patterns = (f"{link}/src/fleet_1.py", str(history.root / "src/fleet_1.py"), "SRC/fleet_1.*")
+    for pattern in patterns:
+        chosen = collect(home, replace(job, repository=link, exclude=(pattern,)))
+        assert {s.path for s in chosen.samples} == {"src/fleet_0.py"}
+        assert not {i.path for i in chosen.heldout} & {"src/fleet_1.py"}
+    chosen.remember()
+    again = collect(home, Job(again=True, settings=FEW))
+    assert {s.path for s in again.samples} == {"src/fleet_0.py"}, "nor for another base"
+
+
+def test_a_branch_that_is_merged_or_checked_out_later_is_learnt_then(
+    history: GitMaker, home: Home
+) -> None:
+    history.git("checkout", "--quiet", "-b", "side")
+    go_on(history, 6, "side")
+    history.git("checkout", "--quiet", "main")
+    go_on(history, 6, "main")
+    job = Job(repository=history.root, settings=FEW)
+    first = collect(home, job)
+    first.remember()
+    history.git("checkout", "--quiet", "side")
+    checked_out = collect(home, job)
+    assert all(s.path.startswith("side_") for s in checked_out.samples)
+    assert checked_out.data["to"] < first.data["to"], "older than what was learnt"
+    history.git("checkout", "--quiet", "main")
+    history.now += 60
+    history.git("merge", "--quiet", "--no-ff", "side", "--message", "Merge side")
+    merged = collect(home, job)
+    assert any(s.path.startswith("side_") for s in merged.samples)
+    merged.remember()
+    left = collect(home, replace(job, settings=replace(FEW, least_samples=0, least_items=0)))
+    assert left.data["from"] > merged.data["to"], "nothing is learnt twice"
+    history.git("checkout", "--quiet", "side")
+    with pytest.raises(NothingToLearnError, match="0 new commits"):
+        collect(home, job)
+
+
+def test_a_history_that_was_rewritten_is_learnt_from_where_it_was_learnt_by_time(
+    history: GitMaker, home: Home
+) -> None:
+    job = Job(repository=history.root, settings=FEW)
+    learnt = collect(home, job)
+    learnt.remember()
+    rewritten = 'test "$GIT_COMMITTER_NAME" && echo "$(cat)" again'
+    history.git("filter-branch", "--force", "--msg-filter", rewritten, "HEAD")
+    history.git("update-ref", "-d", "refs/original/refs/heads/main")
+    history.git("reflog", "expire", "--expire=now", "--all")
+    history.git("gc", "--quiet", "--prune=now")
+    again = collect(home, replace(job, settings=replace(FEW, least_samples=0, least_items=0)))
+    assert again.data["from"] > learnt.data["to"]
+
+
+def test_how_much_of_a_source_was_drawn_is_told(
+    history: GitMaker, home: Home, tmp_path: Path
+) -> None:
+    file = tmp_path / "one.jsonl"
+    file.write_text("".join(f"{sample(n, time=n + 1.0).to_json()}\n" for n in range(30)))
+    few = replace(FEW, max_samples=5)
+    for job in (Job(datasets=(file,), settings=few), Job(repository=history.root, settings=few)):
+        assert "; 5 of " in (message := collect(home, job).message)
+        assert "the rest counts as learnt" in message and "--set max_samples=N" in message
+        whole = replace(job, settings=replace(few, max_samples=600))
+        assert "drawn" not in collect(home, whole).message

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from neuralforge_server.commands import COMMANDS
+from neuralforge_trainer.settings import JobSettings
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = (
@@ -53,6 +55,20 @@ def test_the_page_on_learning_shows_what_was_found_over_all_histories(
 
 def test_every_page_is_listed(generator: ModuleType) -> None:
     assert set(generator.PAGES) == set(PAGES)
+
+
+def test_commands_that_pass_their_arguments_on_show_what_the_trainer_takes(
+    generator: ModuleType,
+) -> None:
+    page = generator.commands()
+    assert "[ARGUMENTS]" not in page
+    for words in ("--updates INTEGER", "--from-files FOLDER", "`neuralforge pretrain fetch`"):
+        assert words in page
+
+
+def test_every_setting_of_a_training_is_told(generator: ModuleType) -> None:
+    page = generator.settings_page()
+    assert all(f"| `{field.name}` |" in page for field in fields(JobSettings))
 
 
 def test_every_command_of_the_server_says_its_arguments_and_its_result() -> None:

@@ -87,6 +87,16 @@ def test_the_git_identity_goes_before_the_most_frequent_author(maker: GitMaker) 
     choice = choose_author(open_repository(maker.root))
     assert choice.author.name == BO.name
     assert "stranger@example.com wrote none" in choice.reason
+    assert "stranger@example.com wrote none" in choice.doubt
+
+    maker.git("config", "user.name", ADA.name)  # a new laptop: the history knows the name alone
+    choice = choose_author(open_repository(maker.root))
+    assert (choice.author.name, choice.doubt) == (ADA.name, "")
+    assert "your git identity: 1 of 3" in choice.reason
+
+    maker.git("config", "user.name", "Stranger")
+    choice = choose_author(open_repository(maker.root))
+    assert "stranger@example.com or Stranger wrote none" in choice.doubt
 
 
 # which commits

@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 
 from git_maker import GitMaker, isolate
+from neuralforge_adapters.base_choice import BaseChoice
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.trainer_files import TrainerState
+from neuralforge_server.learning.learner import Learner
 from neuralforge_server.learning.reasons import why_none
 from neuralforge_server.learning.repositories import Attempts
 from neuralforge_server.learning.trigger import Facts, Job, commits_since, decide
 from neuralforge_server.settings import LearningSettings
+from neuralforge_trainer.settings import Job as TrainerJob
 
 SETTINGS = LearningSettings(idle_seconds=60, min_new_samples=10, min_new_commits=2)
 IDLE = Facts(idle_seconds=61)
@@ -136,6 +139,50 @@ def test_trainings_that_end_well_do_not_count_as_tries(attempts: Attempts) -> No
     for _ in range(5):
         attempts.started(Job(ONE), 0, ended("done"))
     assert attempts.unfinished(ended("failed")) == Job(ONE)
+
+
+def test_a_base_whose_training_dies_is_refused_and_may_be_chosen_again(
+    home: Home, attempts: Attempts
+) -> None:
+    choice, job = BaseChoice(home), Job(base=TWO)
+    attempts.started(Job(ONE), 0)
+    choice.wait_for(TWO, "digest")
+    for _ in range(4):
+        attempts.started(job, 0, ended("interrupted", job))
+    assert attempts.awaited(ended("interrupted", job)) == TWO, "it was only put off"
+    dead = ended("failed", job)
+    for _ in range(2):
+        assert attempts.awaited(dead) == TWO
+        attempts.started(job, 0, dead)
+    assert attempts.awaited(dead) is None
+    awaited = choice.read().awaited
+    assert awaited is not None and "ended 3 times" in awaited.refused
+    assert attempts.unfinished(dead) == Job(ONE), "what was begun before is taken up"
+    choice.wait_for(TWO, "digest")
+    assert attempts.awaited(dead) == TWO, "whoever chooses it again begins anew"
+
+
+async def test_other_things_are_learnt_once_the_training_for_a_base_was_killed_too_often(
+    home: Home, attempts: Attempts
+) -> None:
+    async def ten() -> int:
+        return 10
+
+    async def no_bar(_title: str, _cancel: object) -> Any:
+        raise AssertionError
+
+    learner = Learner(home, SETTINGS, ten, lambda: None, no_bar, lambda notice: None)
+    BaseChoice(home).wait_for(TWO, "digest")
+    for _ in range(3):
+        facts = replace(await learner.facts(), idle_seconds=61, battery=False)
+        assert decide(SETTINGS, facts) == Job(base=TWO)
+        attempts.started(Job(base=TWO), 10)
+    facts = replace(await learner.facts(), idle_seconds=61, battery=False)
+    assert decide(SETTINGS, facts) == Job()
+
+
+def test_a_training_for_a_base_is_told_by_the_trainers_words() -> None:
+    assert Job(base=ONE).source == TrainerJob(base=ONE, again=True).source
 
 
 def test_a_linked_worktree_is_no_repository_that_was_never_learned_from(

@@ -89,6 +89,9 @@ def _parser() -> argparse.ArgumentParser:
         "--again", action="store_true", help="learn all that was learnt before, for another base"
     )
     parser.add_argument("--author", help="whose commits (default: your git identity)")
+    parser.add_argument(
+        "--own-only", action="store_true", help="learn nothing where no commit is known to be yours"
+    )
     parser.add_argument("--all", action="store_true", help="also what was trained before")
     _add_selection(parser)
     parser.add_argument("--base", type=Path, metavar="GGUF", help="default: the base in use")
@@ -112,6 +115,9 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--since", metavar="DATE|DAYSd", help="nothing older")
     parser.add_argument("--languages", default="", metavar="A,B", help="only these")
     parser.add_argument("--pattern", action="append", default=[], help="only such files; ! for not")
+    parser.add_argument(
+        "--exclude", action="append", default=[], metavar="PATTERN", help="never such files of git"
+    )
     parser.add_argument("--balance", action="store_true", help="equally much of each language")
 
 
@@ -130,9 +136,11 @@ def _job(options: argparse.Namespace) -> Job:
         repository=options.from_git,
         datasets=tuple(options.dataset or ()),
         author=options.author,
+        own_only=options.own_only,
         since=_since(options.since),
         languages=parse_languages(options.languages),
         patterns=tuple(options.pattern),
+        exclude=tuple(options.exclude),
         balance=options.balance,
         everything=options.all,
         again=options.again,

@@ -18,7 +18,7 @@ import psutil
 
 from neuralforge_adapters.base import file_digest, open_base
 from neuralforge_adapters.base_choice import BaseChoice
-from neuralforge_adapters.errors import HomeError
+from neuralforge_adapters.errors import HomeError, NeuralForgeError
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.pinned import pinned_versions
 from neuralforge_adapters.stack import ResolvedAdapter, ResolvedStack
@@ -33,11 +33,7 @@ from neuralforge_server.session.preferences import Preference
 from neuralforge_trainer.collect import collect
 from neuralforge_trainer.collecting.material import Material
 from neuralforge_trainer.control import Pace, Reporter, only_trainer
-from neuralforge_trainer.errors import (
-    BaseNotTrainableError,
-    NothingToLearnError,
-    TrainingStoppedError,
-)
+from neuralforge_trainer.errors import NothingToLearnError, TrainingStoppedError
 from neuralforge_trainer.evaluate.gate import Exam, GateReport, judge
 from neuralforge_trainer.evaluate.general import general_items
 from neuralforge_trainer.interrupt import Interrupts, StopNowError
@@ -61,6 +57,7 @@ class Outcome:
 
     result: Result
     message: str
+    """Why, and from what: whose lines, and what of the source could not be used."""
     version: str | None = None
     gate: GateReport | None = None
 
@@ -84,11 +81,11 @@ def run_job(home: Home, job: Job, listener: Listener = lambda state: None) -> Ou
             return Outcome("nothing", str(error))
         except KeyboardInterrupt:
             if reporter.state.state not in FINISHED:
+                _refuse_base(home, job, "interrupted; choose the base again to go on")
                 reporter.enter("cancelled", INTERRUPTED)
             raise
         except Exception as error:
-            if isinstance(error, BaseNotTrainableError):
-                _refuse_base(home, job, str(error))
+            _refuse_base(home, job, str(error) or type(error).__name__)
             with contextlib.suppress(HomeError):  # a full disk: its own message is the one to see
                 reporter.fail(error)
             raise
@@ -141,8 +138,10 @@ class _Run:
         """Of a run that was given up nothing stays; one that goes on later keeps its checkpoint."""
         if stop.skip:
             (self._material or collect(self._home, self._job)).remember()
-        if self._update is not None and not stop.later:
-            self._update.forget()
+        if not stop.later:
+            _refuse_base(self._home, self._job, str(stop))
+            if self._update is not None:
+                self._update.forget()
         result: Literal["interrupted", "cancelled"] = "interrupted" if stop.later else "cancelled"
         self._reporter.enter(result, str(stop))
         return Outcome(result, str(stop))
@@ -162,6 +161,7 @@ class _Run:
             self._current(),
             frozen=self._task.others,
             preferences=self._preferences(material),
+            heldout=material.heldout,
         )
 
     def _preferences(self, material: Material) -> list[Preference]:
@@ -176,17 +176,18 @@ class _Run:
         steps = update.train(staged, self._pace.wait, self._trained)
         reporter.enter("measuring", "candidate against current version", _TRAINED)
         gate = self._judge(material, staged)
+        message = f"{gate.reason}. From {material.message}"
         if not gate.promote:
             self._interrupts.seal()
-            BaseChoice(self._home).refuse(self._base.digest, gate.reason)
-            reporter.enter("refused", gate.reason, _PUBLISHED)
-            return Outcome("refused", gate.reason, gate=gate)
+            BaseChoice(self._home).refuse(self._base.digest, message)
+            reporter.enter("refused", message, _PUBLISHED)
+            return Outcome("refused", message, gate=gate)
         reporter.enter("publishing", gate.reason, _MEASURED)
         update.consolidate(staged, self._pace.wait)
         self._interrupts.seal()
         version = self._publish(material, staged, gate, steps, update)
-        reporter.enter("done", gate.reason, _PUBLISHED, version.reference)
-        return Outcome("published", gate.reason, version.reference, gate)
+        reporter.enter("done", message, _PUBLISHED, version.reference)
+        return Outcome("published", message, version.reference, gate)
 
     def _judge(self, material: Material, staged: Path) -> GateReport:
         gguf = staged / GGUF_FILE
@@ -199,6 +200,7 @@ class _Run:
             exam,
             _stack(self._task, self._current()),
             ResolvedStack((*self._task.others, candidate)),
+            threads=self._threads,
             pace=self._measured,
         )
 
@@ -258,9 +260,13 @@ class _Run:
 
 
 def _refuse_base(home: Home, job: Job, reason: str) -> None:
-    """Where the job was to make a base usable, say why it did not."""
+    """Where the job was to make a base usable, say why it did not.
+
+    Where that cannot be said (the disk is full, the base is gone), the server counts its tries.
+    """
     if job.again:
-        BaseChoice(home).refuse(open_base(job.base, home).digest, reason)
+        with contextlib.suppress(NeuralForgeError):
+            BaseChoice(home).refuse(open_base(job.base, home).digest, reason)
 
 
 def _stack(task: Task, version: AdapterVersion | None) -> ResolvedStack:

@@ -25,7 +25,9 @@ class JobSettings:
     """How a job trains and judges. Shares lie between 0 and 1."""
 
     arm: Arm = "both"
+    """What guards against forgetting: none, replay, ewc or both."""
     epochs: int = 1
+    """How often every example is trained on."""
     learning_rate: float = 4e-3
     """For a base as wide as the embedded one; see `update.learning_rate`."""
     micro_batch: int = 4
@@ -33,9 +35,11 @@ class JobSettings:
     accumulation: int = 2
     """Micro-batches in one step."""
     warm_up: float = 0.05
+    """Share of the steps over which the learning rate rises."""
     max_samples: int = 600
     """New samples in one update; of more, so many are drawn."""
     sequence_tokens: int = 256
+    """Of one example, at most."""
     prefix_weight: float = 0.0
     """Weight of the loss on the code before the cursor; 1 is that of the middle, 0 leaves it out.
 
@@ -43,7 +47,9 @@ class JobSettings:
     code so much less likely that the gate refuses (docs/lab-log.md)."""
     replay_share: float = 0.2
     """Of the user's own examples, how many are replayed."""
-    replay_capacity: int = 1000
+    replay_capacity: int = 0
+    """Samples that the replay buffer holds from then on: fewer than before drop the rest for good.
+    0: as many as were set last, 1,000 at first."""
     replay_days: float = 730.0
     """Samples leave the replay buffer so long after they were added."""
     rehearsal_share: float = 0.2
@@ -53,7 +59,9 @@ class JobSettings:
     rho: float = 0.3
     """EWC's strength; see `learn.ewc`."""
     fisher_samples: int = 32
+    """Examples that EWC's Fisher information is computed on."""
     fisher_decay: float = 0.9
+    """What an update leaves of the older Fisher information."""
     distillation: float = 0.0
     """Weight of what was said of replayed samples before, beside 1 for their text; 0 for none."""
     fast_share: float = 1.0
@@ -65,18 +73,25 @@ class JobSettings:
     preference_rate: float = 1.2e-4
     """As `learning_rate`: 5e-6, as is customary, at a width of 1536."""
     preference_beta: float = 0.1
+    """How soon a preference counts as learnt; see `learn.preference`."""
     progressive: bool = False
     """An adapter for each repository; see `learn.progressive`."""
     heldout_share: float = 0.2
     """Of the new commits or events, how many of the newest are kept for the gate."""
     heldout_items: int = 80
+    """Lines of the user that the gate asks about, at most."""
     general_items: int = 40
+    """Lines of general code that it asks about."""
     least_samples: int = 20
+    """With fewer new samples nothing is trained."""
     least_items: int = 10
+    """With fewer lines to measure on nothing is trained."""
     max_commits: int = 2000
     """The newest commits that are looked at."""
     checkpoint_steps: int = 25
+    """Steps from one checkpoint to the next."""
     keep_versions: int = 5
+    """For each base, beside those that a stack names."""
     quiet_seconds: float = 2.0
     """Nobody must have typed for so long before the trainer computes."""
     time_budget: float = 0.0
@@ -84,7 +99,9 @@ class JobSettings:
     threads: int = 0
     """0: all cores but one in the background, all in the foreground."""
     seed: int = 0
+    """Of everything that is drawn."""
     tensorboard: bool = False
+    """Also write the run's losses as TensorBoard reads them, if it is installed."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +113,8 @@ class Job:
     datasets: tuple[Path, ...] = ()
     """Files of samples (JSONL)."""
     author: str | None = None
+    own_only: bool = False
+    """Nobody else's commits, not even where none is known to be the user's own."""
     everything: bool = False
     """Also what was trained before."""
     again: bool = False
@@ -108,6 +127,8 @@ class Job:
     """By their LSP names; none for all."""
     patterns: tuple[str, ...] = ()
     """As in .gitignore: which files are learnt from; `!` leaves out, none for all."""
+    exclude: tuple[str, ...] = ()
+    """What the user's `log.exclude` says: of a repository these files are never learnt from."""
     balance: bool = False
     """Take equally much of each language."""
     base: Path | None = None
@@ -156,7 +177,7 @@ def read_job(path: Path) -> Job:
 def _lists(values: dict[str, Any]) -> dict[str, Any]:
     """The fields of `values` that are tuples in a job and lists in its file."""
     found: dict[str, Any] = {}
-    for name, kind in (("datasets", Path), ("languages", str), ("patterns", str)):
+    for name, kind in (("datasets", Path), ("languages", str), ("patterns", str), ("exclude", str)):
         given = values.get(name, ())
         if not isinstance(given, list | tuple) or not all(isinstance(v, str) for v in given):
             raise JobError(f"{name} must be a list of strings, not {given!r:.60}")

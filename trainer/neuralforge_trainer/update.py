@@ -23,7 +23,9 @@ from neuralforge_adapters.home import Home, private_dir
 from neuralforge_adapters.stack import ResolvedAdapter
 from neuralforge_adapters.store import GGUF_FILE, AdapterVersion
 from neuralforge_server.session.preferences import Preference
+from neuralforge_trainer.collecting.material import Apart
 from neuralforge_trainer.evaluate.general import general_samples
+from neuralforge_trainer.evaluate.heldout import Item
 from neuralforge_trainer.learn.checkpoints import keep_only
 from neuralforge_trainer.learn.distill import with_teachings
 from neuralforge_trainer.learn.encode import Encoded, Encoder, encode_all
@@ -92,8 +94,10 @@ class Update:
         *,
         frozen: Sequence[ResolvedAdapter] = (),
         preferences: Sequence[Preference] = (),
+        heldout: Sequence[Item] = (),
     ) -> None:
-        """`frozen` adapters are served beside the one that is trained."""
+        """`frozen` adapters are served beside the one that is trained; nothing that shows what
+        is `heldout` is replayed."""
         self._home = home
         self._base = base
         self._frozen = frozen
@@ -102,7 +106,7 @@ class Update:
         self._parent = parent
         self._lineage = Lineage.of(parent)
         self._seed = settings.seed + self._lineage.updates
-        self.mixture = mix(home, base, samples, settings, self._seed)
+        self.mixture = mix(home, base, samples, settings, self._seed, heldout)
         self._order = plan(
             [len(example) for example in self.mixture.all],
             settings.micro_batch,
@@ -254,9 +258,17 @@ class Update:
 
 
 def mix(
-    home: Home, base: Base, samples: Sequence[Sample], settings: JobSettings, seed: int
+    home: Home,
+    base: Base,
+    samples: Sequence[Sample],
+    settings: JobSettings,
+    seed: int,
+    heldout: Sequence[Item] = (),
 ) -> Mixture:
-    """New samples, with replayed and general ones in the shares that the settings name."""
+    """New samples, with replayed and general ones in the shares that the settings name.
+
+    The buffer was filled by other jobs, of which some saw a line that this one holds out.
+    """
     vocabulary = load_vocabulary(base, home)
     encoder = Encoder(vocabulary, settings.sequence_tokens, settings.prefix_weight)
     new = encode_all(encoder, samples)
@@ -264,7 +276,7 @@ def mix(
     drawn: list[Held] = []
     if replay_share:
         with ReplayBuffer(home.replay_buffer, settings.replay_capacity) as buffer:
-            drawn = buffer.draw_held(_beside(len(new), replay_share))
+            drawn = buffer.draw_held(_beside(len(new), replay_share), Apart(heldout).admits)
     encoded = [(held.identifier, encoder.encode(held.sample)) for held in drawn]
     replayed = [(number, example) for number, example in encoded if example is not None]
     general = general_samples(_beside(len(new) + len(replayed), settings.rehearsal_share), seed)

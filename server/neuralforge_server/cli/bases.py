@@ -149,7 +149,7 @@ def _train(base: Path, home: Home, wait: bool) -> str:
         return "wait"
     if is_running(home):
         return "later"
-    start_trainer(home, ["--again", "--base", str(base)])
+    start_trainer(home, ["--again", "--own-only", "--base", str(base)])
     return "started"
 
 

@@ -49,7 +49,7 @@ def command(
         _say(f"warning: {problem}")
     roots = [_root(path) for path in (*repositories, *named)]
     with only_daemon(home):
-        daemon = Daemon(home, chosen.learning, tuple(dict.fromkeys(roots)), _say, base)
+        daemon = Daemon(home, chosen, tuple(dict.fromkeys(roots)), _say, base)
         asyncio.run(daemon.run(once=once))
 
 

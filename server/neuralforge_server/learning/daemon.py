@@ -30,7 +30,7 @@ from neuralforge_server.learning.learner import Learner
 from neuralforge_server.learning.repositories import head_folders
 from neuralforge_server.notice import Notice
 from neuralforge_server.session.log import SessionLog
-from neuralforge_server.settings import LearningSettings
+from neuralforge_server.settings import Settings
 from neuralforge_server.watch import Watcher
 
 _LOOK_SECONDS = 30.0
@@ -72,7 +72,7 @@ class Daemon:
     def __init__(
         self,
         home: Home,
-        settings: LearningSettings,
+        settings: Settings,
         repositories: Sequence[Path],
         say: Say,
         base: Path | None = None,
@@ -86,7 +86,7 @@ class Daemon:
         self._news = asyncio.Event()
         self._learner = Learner(
             home,
-            settings,
+            settings.learning,
             self._count_samples,
             lambda: base,
             self._begin_bar,
@@ -94,6 +94,7 @@ class Daemon:
             Datasets(self._inbox),
         )
         self._learner.repositories |= set(repositories)
+        self._learner.exclude = settings.log.exclude
         self._watcher = Watcher(self._changed, self._anything_changed)
 
     async def run(self, *, once: bool = False) -> None:

@@ -18,8 +18,6 @@ from typing import Any, Protocol
 import psutil
 
 from neuralforge_adapters.allowance import left, on_battery, over, read_spent
-from neuralforge_adapters.base import embedded_base
-from neuralforge_adapters.base_choice import BaseChoice
 from neuralforge_adapters.errors import NeuralForgeError
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.trainer_files import (
@@ -90,6 +88,8 @@ class Learner:
         self.settings = settings
         self.repositories: set[Path] = set()
         """Those that may be learned from."""
+        self.exclude: tuple[str, ...] = ()
+        """Patterns of files in them that may not."""
         self.reason = ""
         """Why no training runs, as of the last look."""
         self._count_samples = count_samples
@@ -192,7 +192,7 @@ class Learner:
                 await asyncio.to_thread(read_state, self.home),
             )
             await asyncio.to_thread(self._attempts.started, job, samples, last)
-            args = arguments(job, self.settings, self._base(), asked=asked)
+            args = arguments(job, self.settings, self._base(), asked=asked, exclude=self.exclude)
             process = await asyncio.to_thread(start_trainer, self.home, args)
             self._process = process
             self._asked = process.pid if asked else None
@@ -268,7 +268,8 @@ class Learner:
     async def facts(self) -> Facts:
         """What decides whether a training starts."""
         samples = await self._count_samples()
-        return await asyncio.to_thread(self._look, samples, frozenset(self.repositories))
+        async with self._start_lock:  # a start is counted before its trainer can be seen
+            return await asyncio.to_thread(self._look, samples, frozenset(self.repositories))
 
     def _look(self, samples: int, repositories: frozenset[Path]) -> Facts:
         running, state = self._is_running(), read_state(self.home)
@@ -280,7 +281,7 @@ class Learner:
             paused=read_control(self.home).command == "pause",
             battery=on_battery(),
             over=over(limits, spent, datetime.now()),
-            awaited=self._awaited(),
+            awaited=None if running else self._attempts.awaited(state),
             unfinished=self._unfinished(state, repositories),
             dataset=dataset,
             new_samples=self._attempts.new_samples(samples),
@@ -300,12 +301,6 @@ class Learner:
         if job is None or job.repository is None or job.repository in repositories:
             return job
         return None
-
-    def _awaited(self) -> Path | None:
-        awaited = BaseChoice(self.home).read().awaited
-        if awaited is None or awaited.refused:
-            return None
-        return Path(awaited.path) if awaited.path else embedded_base()
 
 
 def _learnt_nothing(state: TrainerState) -> bool:

@@ -13,12 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from neuralforge_adapters.base import embedded_base
+from neuralforge_adapters.base_choice import BaseChoice
 from neuralforge_adapters.home import Home, locked, read_json, write_json
 from neuralforge_adapters.trainer_files import FINISHED, TrainerState, died
 from neuralforge_server.learning.trigger import Job, commits_since
 
 MOST_TRIES = 3
 """A training whose process dies so often is not started again by itself."""
+
+_GIVEN_UP = (
+    f"its training ended {MOST_TRIES} times before its work was done (`neuralforge train --runs`); "
+    "choose the base again to begin anew"
+)
 
 _CLOCK_SLACK = 2.0
 _REFLOG_BYTES = 1 << 18
@@ -41,11 +48,20 @@ class Attempt:
             return None
         return state if state.state in FINISHED else None
 
+    def is_given_up(self, state: TrainerState | None) -> bool:
+        """Whether it died or failed too often to be started again by itself."""
+        end = self.outcome(state)
+        return self.tries >= MOST_TRIES and (end is None or end.state == "failed")
+
 
 class Attempts:
-    """For what trainings were started, and when."""
+    """For what trainings were started, and when.
+
+    Those for an awaited base are kept apart: what was begun before them is taken up after them.
+    """
 
     def __init__(self, home: Home) -> None:
+        self._choice = BaseChoice(home)
         self._file = home.profile_dir / "learning.json"
         self._lock = home.profile_dir / ".learning.lock"
 
@@ -55,19 +71,19 @@ class Attempts:
         Raises:
             HomeError: the disk is full or read-only.
         """
-        if job.base is not None:
-            return
         with locked(self._lock, timeout=10):
             content = self._read()
             if job.repository is not None:
                 content["repositories"][str(job.repository)] = time.time()
-            elif job.dataset is None:
+            elif job.dataset is None and job.base is None:
                 content["samples"] = new_samples
-            content["last"] = _as_json(Attempt(job, time.time(), self._tries(job, last)))
+            kind = "last" if job.base is None else "base"
+            tries = _tries(_attempt(content[kind]), job, last)
+            content[kind] = _as_json(Attempt(job, time.time(), tries))
             write_json(self._file, content)
 
     def last(self) -> Attempt | None:
-        """The training that was started last."""
+        """The training that was started last, other than for an awaited base."""
         return _attempt(self._read()["last"])
 
     def forget_last(self) -> None:
@@ -76,8 +92,7 @@ class Attempts:
         Raises:
             HomeError: the disk is full or read-only.
         """
-        with locked(self._lock, timeout=10):
-            write_json(self._file, {**self._read(), "last": None})
+        self._forget("last")
 
     def unfinished(self, state: TrainerState | None) -> Job | None:
         """What was begun and neither ended nor given up; `state` is what the last trainer left."""
@@ -88,6 +103,24 @@ class Attempts:
         if end is not None and end.state != "interrupted" and not died(end):
             return None
         return last.job if last.tries < MOST_TRIES or _is_interrupted(end) else None
+
+    def awaited(self, state: TrainerState | None) -> Path | None:
+        """The base to train for; one whose trainings came to nothing too often is refused.
+
+        `state` is what the last trainer left; to be asked only while none is at work.
+
+        Raises:
+            HomeError: the disk is full or read-only.
+        """
+        awaited, last = self._choice.read().awaited, _attempt(self._read()["base"])
+        if awaited is not None and not awaited.refused:
+            path = Path(awaited.path) if awaited.path else embedded_base()
+            if last is None or last.job.base != path or not last.is_given_up(state):
+                return path
+            self._choice.refuse(awaited.digest, _GIVEN_UP)
+        if last is not None:
+            self._forget("base")  # whoever chooses the base again begins anew
+        return None
 
     def new_samples(self, count: int) -> int:
         """How many of `count` unused samples came since; those that were used lower the mark."""
@@ -107,15 +140,9 @@ class Attempts:
             for r, at in started.items()
         }
 
-    def _tries(self, job: Job, state: TrainerState | None) -> int:
-        """How often `job` will have been started: one that came to an end begins to count anew."""
-        last = self.last()
-        if last is None or last.job != job:
-            return 1
-        end = last.outcome(state)
-        if end is None or end.state == "failed":
-            return last.tries + 1
-        return last.tries if end.state == "interrupted" else 1
+    def _forget(self, kind: str) -> None:
+        with locked(self._lock, timeout=10):
+            write_json(self._file, {**self._read(), kind: None})
 
     def _read(self) -> dict[str, Any]:
         content = read_json(self._file)
@@ -129,6 +156,7 @@ class Attempts:
                 if isinstance(when, int | float)
             },
             "last": known.get("last"),
+            "base": known.get("base"),
         }
 
 
@@ -142,12 +170,23 @@ def _latest(known: Mapping[str, float], repository: Path) -> float | None:
     return max(times, default=None)
 
 
+def _tries(last: Attempt | None, job: Job, state: TrainerState | None) -> int:
+    """How often `job` will have been started: one that came to an end begins to count anew."""
+    if last is None or last.job != job:
+        return 1
+    end = last.outcome(state)
+    if end is None or end.state == "failed":
+        return last.tries + 1
+    return last.tries if end.state == "interrupted" else 1
+
+
 def _is_interrupted(end: TrainerState | None) -> bool:
     return end is not None and end.state == "interrupted"
 
 
 def _as_json(attempt: Attempt) -> dict[str, Any]:
-    paths = {"repository": attempt.job.repository, "dataset": attempt.job.dataset}
+    job = attempt.job
+    paths = {"repository": job.repository, "dataset": job.dataset, "base": job.base}
     return {
         **{name: None if path is None else str(path) for name, path in paths.items()},
         "at": attempt.at,
@@ -158,9 +197,10 @@ def _as_json(attempt: Attempt) -> dict[str, Any]:
 def _attempt(content: Any) -> Attempt | None:
     """What `_as_json` wrote; None where it is damaged."""
     try:
-        repository, dataset = content["repository"], content["dataset"]
+        repository, dataset, base = content["repository"], content["dataset"], content.get("base")
         job = Job(
             repository=None if repository is None else Path(repository),
+            base=None if base is None else Path(base),
             dataset=None if dataset is None else Path(dataset),
         )
         return Attempt(job, float(content["at"]), int(content["tries"]))

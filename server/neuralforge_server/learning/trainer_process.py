@@ -47,9 +47,18 @@ def require_packages() -> None:
 
 
 def arguments(
-    job: Job, settings: LearningSettings, base: Path | None, *, asked: bool = True
+    job: Job,
+    settings: LearningSettings,
+    base: Path | None,
+    *,
+    asked: bool = True,
+    exclude: Sequence[str] = (),
 ) -> list[str]:
-    """The trainer's command line for a job; the user's limits hold where nobody asked for it."""
+    """The trainer's command line for a job; the user's limits hold where nobody asked for it.
+
+    `exclude`: patterns of files that are never learnt from. The log holds none of them, so that
+    they matter to histories alone.
+    """
     base = job.base or base
     quiet = ["--quiet-seconds", f"{settings.quiet_seconds:g}", "--arm", settings.arm]
     limits = [] if asked else ["--limits", json.dumps(asdict(settings.limits))]
@@ -57,18 +66,19 @@ def arguments(
     share += ["--threads", str(settings.threads)] if settings.threads else []
     named = ["--base", str(base)] if base else []
     memory = ["--set", json.dumps(settings.memory)]
-    return [*_source(job, settings), *quiet, *share, *memory, *limits, *named]
+    return [*_source(job, settings, exclude), *quiet, *share, *memory, *limits, *named]
 
 
-def _source(job: Job, settings: LearningSettings) -> list[str]:
+def _source(job: Job, settings: LearningSettings, exclude: Sequence[str]) -> list[str]:
+    history = ["--own-only", *(f"--exclude={pattern}" for pattern in exclude)]
+    history += [f"--author={settings.author}"] if settings.author else []
     if job.base is not None:
-        return ["--again"]
+        return ["--again", *history]
     if job.dataset is not None:
         return ["--dataset", str(job.dataset)]
     if job.repository is None:
         return ["--session"]
-    author = ["--author", settings.author] if settings.author else []
-    return ["--from-git", str(job.repository), *author]
+    return ["--from-git", str(job.repository), *history]
 
 
 def start_trainer(home: Home, args: Sequence[str]) -> psutil.Popen:

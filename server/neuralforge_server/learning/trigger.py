@@ -26,6 +26,8 @@ class Job:
     @property
     def source(self) -> str:
         """What is learnt from, in the words of the trainer's state."""
+        if self.base is not None:
+            return "what was learnt before, for another base"
         if self.dataset is not None:
             return self.dataset.name
         return str(self.repository) if self.repository is not None else "editing sessions"

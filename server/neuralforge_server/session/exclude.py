@@ -92,6 +92,13 @@ class Exclusions:
             return False
         return self._is_git_ignored(root, absolute, is_folder=True)
 
+    def is_named(self, path: Path, root: Path | None) -> bool:
+        """Whether the user's own patterns name the file at the absolute `path`, in the repository
+        at `root`. No file is looked at."""
+        whole = path.relative_to(path.anchor).as_posix()
+        names = {whole} if root is None else {whole, path.relative_to(root).as_posix()}
+        return any(self._own.match_file(place.casefold()) for place in names)
+
     def _is_excluded(self, path: Path) -> bool:
         # in lower case, since `.ENV` is the same file on the file systems of two platforms
         folders, name = path.parts[:-1], path.name.casefold()
@@ -100,9 +107,7 @@ class Exclusions:
         if self._secret_files.match_file(name):
             return True
         root = find_repository(path)
-        whole = path.relative_to(path.anchor).as_posix()
-        names = {whole} if root is None else {whole, path.relative_to(root).as_posix()}
-        if any(self._own.match_file(place.casefold()) for place in names):
+        if self.is_named(path, root):
             return True
         return root is not None and self._is_git_ignored(root, path)
 

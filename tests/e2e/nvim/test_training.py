@@ -36,7 +36,8 @@ def learning(start: Start, house_repository: Path, tmp_path: Path) -> Desk:
         vocabulary=12_288,
     )  # fmt: skip
     desk = start(settings={"engine": {"base": str(base)}, "learning": BY_COMMAND})
-    clone = ["git", "clone", "--quiet", "--depth", "16", house_repository.as_uri(), "house"]
+    own = ["-c", "user.email=ada@example.com"]
+    clone = ["git", "clone", "--quiet", "--depth", "16", *own, house_repository.as_uri(), "house"]
     subprocess.run(clone, cwd=tmp_path, check=True, capture_output=True)
     return Desk(desk.nvim, desk.home, tmp_path / "house")
 

@@ -17,6 +17,7 @@ from neuralforge_trainer.collecting.material import (
     items_of,
     refuse_little,
     split_by_time,
+    told,
 )
 from neuralforge_trainer.errors import AlreadyLearntError, DatasetError
 from neuralforge_trainer.samples.choice import candidates_of, choose
@@ -41,8 +42,8 @@ def from_files(home: Home, job: Job) -> Material:
     seen = Distinct()
     samples = choose(candidates_of(older), seen, settings.max_samples, job.balance, settings.seed)
     items = items_of(newer, older, seen)[-settings.heldout_items :]
-    names = _names(chosen.values())
-    refuse_little(samples, items, settings, names)
+    source = _described(datasets)
+    refuse_little(samples, items, settings, source)
     data = {
         "source": "files",
         "datasets": [path.name for path in chosen.values()],
@@ -56,7 +57,7 @@ def from_files(home: Home, job: Job) -> Material:
         samples,
         items,
         data,
-        _message(datasets),
+        told(source, samples, len(older), settings),
         lambda: set_datasets_learnt(home, learnt, job.selection),
     )
 
@@ -88,6 +89,7 @@ def _names(paths: Iterable[Path]) -> str:
     return "the samples of " + ", ".join(path.name for path in paths)
 
 
-def _message(datasets: Sequence[Dataset]) -> str:
-    complaints = [f"{d.path.name}: {d.complaint}" for d in datasets if d.complaint]
-    return "; ".join([_names([d.path for d in datasets]), *complaints])
+def _described(datasets: Sequence[Dataset]) -> str:
+    """Their names, with what is wrong with them."""
+    complaints = "; ".join(f"{d.path.name}: {d.complaint}" for d in datasets if d.complaint)
+    return _names(d.path for d in datasets) + (f" ({complaints})" if complaints else "")

@@ -12,6 +12,7 @@ from neuralforge_trainer.collecting.material import (
     items_of,
     refuse_little,
     split_by_time,
+    told,
 )
 from neuralforge_trainer.samples.choice import candidates_of, choose
 from neuralforge_trainer.samples.dedup import Distinct
@@ -58,7 +59,8 @@ def from_session(home: Home, job: Job) -> Material:
         "from": older[0].time,
         "to": until,
     }
-    return Material(samples, items, data, "your editing sessions", lambda: _mark(home, used))
+    message = told("your editing sessions", samples, len(older), settings)
+    return Material(samples, items, data, message, lambda: _mark(home, used))
 
 
 def _mark(home: Home, used: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""What was learnt: each repository's history up to a commit, and which datasets.
+"""What was learnt: each repository's history up to some commits, and which datasets.
 
 Invariant: the files are replaced in one step, after a version was published. A dataset is told by
 its content alone, whatever its name. Knows no repository and no sample.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,17 +30,36 @@ def learnt_until(home: Home, repository: str) -> float:
     return float(entry.get("time", 0.0)) if isinstance(entry, dict) else 0.0
 
 
+def learnt_commits(home: Home, repository: str) -> list[str]:
+    """The commits up to which the history was learnt, with all that they build on."""
+    return _commits(_read(home).get(repository))
+
+
 def learnt_elsewhere(home: Home, repository: str) -> list[str]:
-    """The newest commits learnt in other folders, which may be worktrees or clones of this one."""
-    entries = [entry for name, entry in _read(home).items() if name != repository]
-    commits = [str(entry.get("commit", "")) for entry in entries if isinstance(entry, dict)]
-    return [commit for commit in commits if re.fullmatch("[0-9a-f]{40}", commit)]
+    """The same of other folders, which may be worktrees or clones of this one."""
+    others = [entry for name, entry in _read(home).items() if name != repository]
+    return [commit for entry in others for commit in _commits(entry)]
 
 
-def set_learnt(home: Home, repository: str, newest: CommitChange) -> None:
-    """Note that everything up to `newest` was learnt."""
-    entry = {repository: {"time": newest.time, "commit": newest.commit}}
-    write_json(_file(home), _read(home) | entry)
+def learnt_without(home: Home, repository: str) -> tuple[str, ...]:
+    """The patterns of files that were left out when the history was learnt last."""
+    entry = _read(home).get(repository)
+    patterns = entry.get("exclude") if isinstance(entry, dict) else None
+    return tuple(map(str, patterns)) if isinstance(patterns, list) else ()
+
+
+def set_learnt(
+    home: Home,
+    repository: str,
+    newest: CommitChange,
+    heads: Sequence[str],
+    exclude: Sequence[str],
+) -> None:
+    """Note that `newest`, `heads` and everything that these build on was learnt, but for the
+    files that `exclude` names."""
+    until = max(newest.time, learnt_until(home, repository))  # a branch merged late is older
+    commits = {"time": until, "commit": newest.commit, "heads": list(heads)}
+    write_json(_file(home), _read(home) | {repository: {**commits, "exclude": list(exclude)}})
 
 
 def is_dataset_learnt(home: Home, digest: str, selection: Selection) -> bool:
@@ -60,6 +79,15 @@ def set_datasets_learnt(home: Home, datasets: Mapping[str, str], selection: Sele
         for digest, name in datasets.items()
     ]
     write_json(_datasets_file(home), [*_read_datasets(home), *new])
+
+
+def _commits(entry: object) -> list[str]:
+    """The commits that an entry names; what is damaged is left out."""
+    if not isinstance(entry, dict):
+        return []
+    heads = entry.get("heads")
+    named = [entry.get("commit"), *(heads if isinstance(heads, list) else [])]
+    return [commit for commit in map(str, named) if re.fullmatch("[0-9a-f]{40}", commit)]
 
 
 def _described(selection: Selection) -> dict[str, Any]:

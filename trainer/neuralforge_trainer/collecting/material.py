@@ -1,7 +1,8 @@
 """What a job learns from and is measured on, whatever source it comes from.
 
 Invariant: no held-out line stands in the training samples, nor a near-duplicate of it; what is
-held out is newer than what is learnt. Knows no source, no tokens and no model.
+held out is newer than what is learnt. For samples that are replayed `Apart` sees to it. Knows no
+source, no tokens and no model.
 """
 
 from __future__ import annotations
@@ -37,6 +38,22 @@ class Material:
     """Whether the replay buffer was offered the samples before."""
 
 
+class Apart:
+    """Admits samples that neither show a held-out line nor are near to one."""
+
+    def __init__(self, heldout: Iterable[Item]) -> None:
+        items = list(heldout)
+        self._lines = {whole_line(item) for item in items}
+        self._near = Distinct()
+        for item in items:
+            self._near.take(_passage(item))
+
+    def admits(self, sample: Sample) -> bool:
+        """Whether `sample` tells nothing of what is held out."""
+        shows = not self._lines.isdisjoint(shown_lines([sample]))
+        return not shows and not self._near.repeats(Passage.of(sample))
+
+
 def split_by_time(samples: Iterable[Sample], share: float) -> tuple[list[Sample], list[Sample]]:
     """(older, newer) samples, each in the order of time; about `share` of them are newer.
 
@@ -56,7 +73,7 @@ def items_of(newer: Iterable[Sample], learnt: Iterable[Sample], seen: Distinct) 
 
     `seen` holds the learnt samples.
     """
-    shown = {line.strip() for sample in learnt for line in _lines(sample)}
+    shown = shown_lines(learnt)
     items = []
     for sample in newer:
         item = _item(sample)
@@ -69,7 +86,13 @@ def items_of(newer: Iterable[Sample], learnt: Iterable[Sample], seen: Distinct) 
 
 def is_near(item: Item, seen: Distinct) -> bool:
     """Whether what surrounds `item`'s answer was taken into `seen`."""
-    return seen.repeats(Passage(item.prefix, item.expected, item.suffix, item.language))
+    return seen.repeats(_passage(item))
+
+
+def shown_lines(samples: Iterable[Sample]) -> set[str]:
+    """Every line that stands in `samples`, without indentation."""
+    texts = (sample.prefix + sample.middle + sample.suffix for sample in samples)
+    return {line.strip() for text in texts for line in split_lines(text)}
 
 
 def whole_line(item: Item) -> str:
@@ -101,8 +124,18 @@ def refuse_little(
         )
 
 
-def _lines(sample: Sample) -> list[str]:
-    return split_lines(sample.prefix + sample.middle + sample.suffix)
+def told(source: str, samples: Sequence[Sample], found: int, settings: JobSettings) -> str:
+    """`source`, in words for the user, and how much of what was `found` in it `samples` are."""
+    if not len(samples) == settings.max_samples < found:
+        return source
+    return (
+        f"{source}; {len(samples)} of {found} samples were drawn at random, and the rest counts as "
+        "learnt: `--all --set max_samples=N` takes more"
+    )
+
+
+def _passage(item: Item) -> Passage:
+    return Passage(item.prefix, item.expected, item.suffix, item.language)
 
 
 def _is_rest_of_line(sample: Sample) -> bool:

@@ -2,7 +2,8 @@
 
 Strata are repository, language and month of writing; `reservoir` says what is kept of each. The
 random state is kept in the file, so that a buffer filled over months is the same as one filled
-at once. Beside a sample may stand what the adapter said of it (`distill`), for one base.
+at once; so is the capacity, so that only who sets one can make the buffer smaller. Beside a sample
+may stand what the adapter said of it (`distill`), for one base.
 
 Invariant: at most `capacity` samples; each sample of a stratum is equally likely to be held. Only
 the served window of a sample is kept, never the whole file. Knows no model and no tokens.
@@ -15,9 +16,10 @@ import os
 import random
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,8 @@ from neuralforge_trainer.learn.reservoir import Reservoir, Stratum
 from neuralforge_trainer.samples.sample import Sample
 
 DEFAULT_CAPACITY = 1000
-"""Samples; about 3 MB with the served window's 2,200 characters each."""
+"""Samples of a buffer that was set to none; about 3 MB with the served window's 2,200 characters
+each."""
 
 _WINDOW = Window()
 _BUSY_SECONDS = 10.0
@@ -66,7 +69,8 @@ class ReplayBuffer:
             method may.
     """
 
-    def __init__(self, path: Path, capacity: int = DEFAULT_CAPACITY, seed: int = 0) -> None:
+    def __init__(self, path: Path, capacity: int = 0, seed: int = 0) -> None:
+        """`capacity` is set by the next addition; 0 leaves it as it is."""
         self._path = path
         self._capacity = capacity
         self._seed = seed
@@ -90,6 +94,15 @@ class ReplayBuffer:
             return int(self._database["held"].count)
 
     @property
+    def capacity(self) -> int:
+        """How many samples are held at most."""
+        if self._capacity:
+            return self._capacity
+        with self._explained():
+            (kept,) = self._connection.execute("select capacity from size").fetchone()
+        return int(kept)
+
+    @property
     def seen(self) -> int:
         """How many samples the present strata were offered, without those purged."""
         with self._explained():
@@ -109,6 +122,7 @@ class ReplayBuffer:
         added = time.time() if now is None else now
         with self._transaction() as state:
             source = _random(state["random"])
+            self._connection.execute("update size set capacity = ?", [self.capacity])
             reservoir = self._load()
             taken: dict[int, Sample] = {}
             gone = set(reservoir.shrink())
@@ -127,12 +141,15 @@ class ReplayBuffer:
         """
         return [held.sample for held in self.draw_held(count)]
 
-    def draw_held(self, count: int) -> list[Held]:
-        """As `draw`, with identifiers."""
+    def draw_held(
+        self, count: int, admits: Callable[[Sample], bool] = lambda sample: True
+    ) -> list[Held]:
+        """As `draw`, with identifiers; others in place of those that are not admitted."""
         with self._transaction() as state:
             texts = {row["id"]: row["sample"] for row in self._database["held"].rows}
-            drawn = _random(state["random"]).sample(sorted(texts), min(count, len(texts)))
-        return [Held(identifier, Sample.from_json(texts[identifier])) for identifier in drawn]
+            order = _random(state["random"]).sample(sorted(texts), len(texts))
+        held = (Held(identifier, Sample.from_json(texts[identifier])) for identifier in order)
+        return list(islice((one for one in held if admits(one.sample)), count))
 
     def purge(self, repository: str | None = None, before: float | None = None) -> int:
         """Forget what came from `repository`, or was added before that time (Unix seconds), or all.
@@ -189,7 +206,7 @@ class ReplayBuffer:
             "select stratum, key, id from held order by key, id"
         ):
             strata[names[stratum]].held.append((key, identifier))
-        return Reservoir(self._capacity, strata)
+        return Reservoir(self.capacity, strata)
 
     def _store(
         self, reservoir: Reservoir[Place], taken: Mapping[int, Sample], added: float

@@ -91,6 +91,20 @@ def m003_teachings(database: Database) -> None:
     )
 
 
+@SCHEMA.step
+def m004_capacity(database: Database) -> None:
+    """How many samples it holds at most; a buffer that holds more keeps what it has."""
+    database.conn.execute(
+        """
+        CREATE TABLE size (
+            id INTEGER PRIMARY KEY CHECK (id = 0),
+            capacity INTEGER NOT NULL CHECK (capacity > 0)
+        )
+        """
+    )
+    database.conn.execute("INSERT INTO size SELECT 0, max(1000, count(*)) FROM held")
+
+
 def _carry_over(database: Database) -> None:
     old = list(database["samples"].rows)
     state = next(iter(database["state"].rows), None)

@@ -89,6 +89,11 @@ class Distinct:
         self._index.extend([text])
         return True
 
+    def take(self, passage: Passage) -> None:
+        """Take `passage` in, whatever it repeats."""
+        self._keys.add(passage.key)
+        self._index.extend([passage.neighbourhood])
+
     def repeats(self, passage: Passage) -> bool:
         """Whether `passage` is a duplicate, exact or near, of what was taken in."""
         return passage.key in self._keys or self._index.has(passage.neighbourhood)

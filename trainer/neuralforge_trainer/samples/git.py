@@ -72,6 +72,8 @@ class AuthorChoice:
 
     author: Author
     reason: str
+    doubt: str = ""
+    """Why the author may not be the user; empty where git or the user says so."""
 
 
 class _Commit(NamedTuple):
@@ -109,7 +111,7 @@ def authors(repository: Repository) -> list[Author]:
 
 def choose_author(repository: Repository, wanted: str | None = None) -> AuthorChoice:
     """The author to learn from: the `wanted` one (name, address or both), else the git identity
-    in force in the repository, else the most frequent author.
+    in force in the repository, by its address or else by its name, else the most frequent author.
 
     Raises:
         NoSuchAuthorError: `wanted` wrote none of the commits.
@@ -122,21 +124,18 @@ def choose_author(repository: Repository, wanted: str | None = None) -> AuthorCh
     if wanted is not None:
         author = _wanted(known, wanted, repository)
         return AuthorChoice(author, f"{author}, as asked: {author.commits} of {total} commits")
-    identity = repository.identity
-    for author in known:
-        if _matches(author, identity.email) or (
-            not identity.email and _matches(author, identity.name)
-        ):
-            return AuthorChoice(
-                author, f"{author}, your git identity: {author.commits} of {total} commits"
-            )
+    identity = [name for name in (repository.identity.email, repository.identity.name) if name]
+    own = next((author for name in identity for author in known if _matches(author, name)), None)
+    if own is not None:
+        return AuthorChoice(own, f"{own}, your git identity: {own.commits} of {total} commits")
     first = next((author for author in known if not author.name.endswith("[bot]")), known[0])
-    mine = f"your git identity {identity.email or identity.name} wrote none of them"
-    why = mine if identity.email or identity.name else "git knows no identity of yours"
+    mine = f"your git identity {' or '.join(identity)} wrote none of them"
+    doubt = mine if identity else "git knows no identity of yours"
     return AuthorChoice(
         first,
-        f"{first}, the most frequent author: {first.commits} of {total} commits ({why}; "
+        f"{first}, the most frequent author: {first.commits} of {total} commits ({doubt}; "
         "--author names another)",
+        doubt,
     )
 
 
@@ -175,6 +174,17 @@ def reachable(repository: Repository, commits: Sequence[str]) -> frozenset[str]:
         return frozenset()
     output = _run(repository, "rev-list", "--ignore-missing", "--stdin", lines=commits)
     return frozenset(output.decode("ascii", "replace").split())
+
+
+def tips(repository: Repository, commits: Sequence[str]) -> list[str]:
+    """Those of `commits` that no other of them builds on; together they reach all of them."""
+    if not commits:
+        return []
+    command = ("rev-list", "--parents", "--ignore-missing", "--stdin")
+    output = _run(repository, *command, lines=commits).decode("ascii", "replace")
+    rows = [line.split() for line in output.splitlines()]
+    parents = {parent for row in rows for parent in row[1:]}
+    return [row[0] for row in rows if row[0] not in parents]
 
 
 def _commits(repository: Repository) -> list[_Commit]:
