@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -89,10 +90,10 @@ class Figure:
     value: float
     low: float
     high: float
-    ratio: float
-    """To the first base's value."""
-    ratio_low: float
-    ratio_high: float
+    ratio: float | None
+    """To the first base's value; None for infinite, where that is zero."""
+    ratio_low: float | None
+    ratio_high: float | None
 
 
 def questions(clones: Sequence[Path], each: int, seed: int) -> list[Question]:
@@ -184,7 +185,7 @@ def markdown(cells: Sequence[Figure], origin: str) -> str:
         lines.append(
             f"| {cell.language} | {names[cell.task]} | {'yes' if cell.with_suffix else 'no'} | "
             f"{cell.items} | {cell.base} | {value}{unit} ({low}–{high}) | "
-            f"{cell.ratio:.2f} ({cell.ratio_low:.2f}–{cell.ratio_high:.2f}) |"
+            f"{_times(cell.ratio)} ({_times(cell.ratio_low)}–{_times(cell.ratio_high)}) |"
         )
     return "\n".join(lines) + "\n"
 
@@ -287,14 +288,29 @@ def _figure(
     numerators, denominators = own[:, 0][drawn].sum(1), own[:, 1][drawn].sum(1)
     others = reference[:, 0][drawn].sum(1)
     low, high = np.percentile(unit * numerators / denominators, (2.5, 97.5))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = np.percentile(np.nan_to_num(numerators / others, nan=1.0), (2.5, 97.5))
-        ratio = own[:, 0].sum() / reference[:, 0].sum()
+    ratios = [_ratio(a, b) for a, b in zip(numerators, others, strict=True)]
+    ends = np.percentile(ratios, (2.5, 97.5), method="nearest")  # between infinities lies nothing
     value = unit * own[:, 0].sum() / own[:, 1].sum()
     return Figure(
         base, language, task, with_suffix, items,
-        float(value), float(low), float(high), float(ratio), float(ratios[0]), float(ratios[1]),
+        float(value), float(low), float(high),
+        *map(_finite, (_ratio(own[:, 0].sum(), reference[:, 0].sum()), *ends)),
     )  # fmt: skip
+
+
+def _ratio(numerator: float, reference: float) -> float:
+    """Infinite where only the reference is zero, 1 where both are."""
+    if reference:
+        return numerator / reference
+    return math.inf if numerator else 1.0
+
+
+def _finite(ratio: float) -> float | None:
+    return float(ratio) if math.isfinite(ratio) else None
+
+
+def _times(ratio: float | None) -> str:
+    return "∞" if ratio is None else f"{ratio:.2f}"
 
 
 @click.command(
