@@ -140,6 +140,23 @@ def test_a_warmed_prompt_is_found_cached(engine: LlamaEngine) -> None:
     assert completion.cached_tokens > 200
 
 
+@pytest.mark.parametrize(
+    ("pieces", "text", "broken"),
+    [
+        ((b"a", b"\xf0\x9f", b"\x8e\x89", b"b"), "a\N{PARTY POPPER}b", False),
+        ((b"a\xf0\x9f", b"b"), "a", True),  # a character that is not gone on with
+        ((b"ab", b"\x8e\x89!'"), "ab", True),  # one without its beginning
+        ((b"\xff",), "", True),
+    ],
+)
+def test_bytes_that_no_text_has_end_it(pieces: Sequence[bytes], text: str, broken: bool) -> None:
+    said: list[str] = []
+    writer = Writer(b"", Stopper(StopRules(9)), said.append)
+    complete = [writer.add(piece) for piece in pieces]
+    assert writer.text == "".join(said) == text
+    assert complete == [*(False for _ in pieces[1:]), broken]
+
+
 def writer_of(text: str) -> Writer:
     writer = Writer(b"", Stopper(StopRules(9)), lambda _: None)
     writer.text = text

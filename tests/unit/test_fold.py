@@ -93,12 +93,18 @@ def test_modules_that_one_adapter_lacks_are_the_others_alone(plain: Plain, tmp_p
     assert np.abs(plain.logits((folded(adapters), 1.0)) - wanted).max() < 0.02 * np.ptp(wanted)
 
 
-@pytest.mark.parametrize("kind", [np.float16, gguf.GGMLQuantizationType.Q8_0])
-def test_adapters_in_other_number_formats_are_read(plain: Plain, tmp_path: Path, kind: Any) -> None:
+@pytest.mark.parametrize(
+    ("kind", "share"), [(np.float16, 0.03), (gguf.GGMLQuantizationType.Q8_0, 0.05)]
+)
+def test_adapters_in_other_number_formats_are_read(
+    plain: Plain, tmp_path: Path, kind: Any, share: float
+) -> None:
+    """llama.cpp quantises what it multiplies with Q8_0, layer by layer; the folded one is exact."""
     one, two = (path for path, _ in strong(tmp_path, 2, rank=32))
     adapters = [(rewritten(one, tmp_path / "small.gguf", kind=kind), 1.0), (two, 1.0)]
     wanted = plain.logits(*adapters)
-    assert np.abs(plain.logits((folded(adapters), 1.0)) - wanted).max() < 0.03 * np.ptp(wanted)
+    assert np.abs(plain.logits((folded(adapters), 1.0)) - wanted).max() < share * np.ptp(wanted)
+    assert np.abs(plain.logits((two, 1.0)) - wanted).max() > 2 * share * np.ptp(wanted)
 
 
 def test_a_folded_file_is_an_adapter_like_any_other(base: Base, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ class Writer:
     chosen: list[Choice] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
 
     @property
     def mean_logprob(self) -> float | None:
@@ -79,13 +79,22 @@ class Writer:
         """Take one token's bytes; whether the text is complete."""
         said = min(len(piece), len(self.wanted))
         self.wanted, piece = self.wanted[said:], piece[said:]
-        grown = self.text + self._decoder.decode(piece)
+        decoded, broken = self._decoded(piece)
+        grown = self.text + decoded
         end = self.stopper.end(grown)
         grown = grown[:end]
         if len(grown) > len(self.text):
             self.on_piece(grown[len(self.text) :])
         self.text = grown
-        return end is not None
+        return broken or end is not None
+
+    def _decoded(self, piece: bytes) -> tuple[str, bool]:
+        """What `piece` completes, and whether it has bytes that no text has: a weak base says any
+        bytes, and what comes before them is all that can be shown."""
+        try:
+            return self._decoder.decode(piece), False
+        except UnicodeDecodeError as error:
+            return error.object[: error.start].decode("utf-8"), True
 
     def drop_unfinished_line(self) -> None:
         """Keep whole lines only, where there is one with something on it."""
