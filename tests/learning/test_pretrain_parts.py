@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from git_maker import GitMaker
 from neuralforge_server.session.scrub import scrub
 from neuralforge_trainer.errors import CorpusError, PretrainConfigError
+from neuralforge_trainer.pretrain import archives
 from neuralforge_trainer.pretrain.archives import read_files
 from neuralforge_trainer.pretrain.clean import Document, clean
 from neuralforge_trainer.pretrain.config import config_path, load_config
@@ -42,6 +44,12 @@ def largest(rectangles):
             best = rectangle
     return best
 '''
+
+
+def everything(_path: str) -> bool:
+    """Of an archive, all that is in it."""
+    return True
+
 
 DEP5 = """\
 Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
@@ -122,6 +130,21 @@ def test_files_without_a_licence_stay_out() -> None:
         ("MIT AND GPL-3.0", False),
         ("LGPL-2.1+", False),
         ("(Apache-2.0 OR MIT)", True),
+        ("(MIT OR CC0-1.0) AND GPL-3.0-only", False),
+        ("(MIT OR GPL-3.0-only) AND (Zlib OR LGPL-2.1)", True),
+        ("MIT OR GPL-2.0, and GPL-3.0-only", False),
+        ("Artistic or GPL-1+, or Expat", True),
+        ("GPL-2+ or Expat", True),
+        ("Expat & GPL-2+", False),
+        ("MIT + GPL-3", False),
+        ("curl-and-GPL-2", False),
+        ("public-domain or Expat", True),
+        ("Apache-2.0 with Commons-Clause", False),
+        ("BSL-1.1", False),
+        ("BSL-1.0", True),
+        ("MIT-NC", False),
+        ("BSD-Protection", False),
+        ("MIT OR ", True),
         ("SEE LICENSE IN LICENSE.md", False),
         ("", False),
     ],
@@ -205,10 +228,35 @@ def test_packages_are_read_without_unpacking(tmp_path: Path) -> None:
         b"!<arch>\n" + _ar_member(b"debian-binary", b"2.0\n")
         + _ar_member(b"data.tar.xz", inner.getvalue())
     )  # fmt: skip
-    assert list(read_files(package)) == [("usr/lib/a.py", content)]
-    package.write_bytes(package.read_bytes()[:200])
-    with pytest.raises(CorpusError, match="fetch again"):
-        list(read_files(package))
+    assert list(read_files(package, everything)) == [("usr/lib/a.py", content)]
+    assert list(read_files(package, lambda path: path.endswith(".ts"))) == []
+    whole = package.read_bytes()
+    for broken in (whole[:200], whole.replace(whole[-60:-40], bytes(20))):
+        package.write_bytes(broken)
+        with pytest.raises(CorpusError, match="fetch again"):
+            list(read_files(package, everything))
+
+
+def test_a_bomb_is_no_more_than_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "_MOST_TOGETHER", 5_000_000)
+    bomb = tmp_path / "bomb.tgz"
+    with tarfile.open(bomb, mode="w:gz") as archive:
+        for number in range(8):
+            info = tarfile.TarInfo(f"package/{number}.ts")
+            info.size = 900_000
+            archive.addfile(info, io.BytesIO(bytes(info.size)))
+    assert bomb.stat().st_size < 20_000
+    with pytest.raises(CorpusError, match="out of the run file"):
+        list(read_files(bomb, everything))
+
+
+def test_of_a_folder_nothing_ignored_or_secret_is_read(tmp_path: Path) -> None:
+    made = GitMaker(tmp_path / "own")
+    names = ("a.py", "private/b.py", "c.log.py", ".env.py", "deep/d.py")
+    made.write(dict.fromkeys(names, "x = 1\n"))
+    made.write({".gitignore": "private/\n*.log.py\n"})
+    found = [path for path, _ in read_files(made.root, lambda path: path.endswith(".py"))]
+    assert found == ["a.py", "deep/d.py"]
 
 
 def test_the_manifest_comes_back_and_refuses_another_file(tmp_path: Path) -> None:

@@ -94,6 +94,18 @@ def test_a_newer_version_than_the_manifest_knows_takes_its_place(config: RunConf
     assert entry.version == "1.2.0" and entry.sha256 != older.sha256
 
 
+def test_a_package_that_could_not_be_had_keeps_its_pin(config: RunConfig) -> None:
+    _npm_package(config, {"src/area.ts": CODE})
+    manifest = config.folder / "manifest.json"
+    absent = Entry("shapes", "source", "3.0", "MIT", "f" * 64, 1, 1)
+    left = Entry("gone", "source", "1.0", "MIT", "f" * 64, 1, 1)
+    write_manifest(manifest, Manifest({"shapes": absent, "gone": left}))
+    build_corpus(config, manifest, [], [], lambda _: None)
+    packages = read_manifest(manifest).packages
+    assert packages["shapes"] == absent and "@shapes/core" in packages
+    assert "gone" not in packages, "the run file no longer names it"
+
+
 def test_no_more_of_a_package_is_taken_than_the_run_file_says(config: RunConfig) -> None:
     texts = (CODE, CODE.replace("area", "volume").replace("width", "depth") * 2)
     _npm_package(config, {f"src/{n}.ts": text for n, text in enumerate(texts)})
@@ -128,7 +140,7 @@ def test_what_a_package_was_cleaned_to_is_kept_until_it_or_the_run_file_changes(
 
 
 def test_folders_of_one_name_are_read_both_and_each_time(config: RunConfig, tmp_path: Path) -> None:
-    folders = [tmp_path / name / "src" for name in ("one", "two")]
+    folders = [tmp_path / name / "x" / "src" for name in ("one", "two")]
     for number, folder in enumerate(folders):
         folder.mkdir(parents=True)
         (folder / "a.ts").write_text(CODE.replace("area", ("volume", "depth")[number] * 9))
@@ -136,7 +148,17 @@ def test_folders_of_one_name_are_read_both_and_each_time(config: RunConfig, tmp_
         (folders[0] / "a.ts").write_text(CODE.replace("area", word * 9).replace("width", word))
         build_corpus(config, tmp_path / "m.json", folders, [], lambda _: None)
         found = {document.package: document.text for document in read_corpus(config)}
-        assert word * 9 in found["one-src"] and "depth" in found["two-src"]
+        assert word * 9 in found["one-x-src"] and "depth" in found["two-x-src"]
+
+
+def test_the_folder_one_stands_in_has_a_name(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "a.ts").write_text(CODE)
+    monkeypatch.chdir(tmp_path / "own")
+    build_corpus(config, tmp_path / "m.json", [Path(), Path()], [], lambda _: None)
+    assert [document.package for document in read_corpus(config)] == ["own"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits a file's size as POSIX does")

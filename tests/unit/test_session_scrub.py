@@ -45,6 +45,28 @@ def test_every_kind_of_secret_is_replaced(text: str, secret: str) -> None:
     assert scrubbed.startswith("first\n") and scrubbed.endswith("\nlast\n")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(text for text, _ in SECRETS.values()),
+        'key("AKCabcdefghijk")',
+        'use("AP5budTFpbypB")',
+        "x = 'eyJhbGciOiJI.eyJz.abc'",
+        "x" * 1001,
+    ],
+)
+def test_every_kind_of_secret_is_suspected(text: str) -> None:
+    assert scrub.scrub(text) != text and scrub.may_hold_secret(text)
+
+
+def test_no_line_of_installed_code_is_scrubbed_unsuspected() -> None:
+    files = sorted(Path(pytest.__file__).parents[1].joinpath("pip", "_internal").rglob("*.py"))
+    lines = {line for file in files[:40] for line in file.read_text("utf-8").splitlines()}
+    unsuspected = [line for line in lines if not scrub.may_hold_secret(line)]
+    assert len(unsuspected) > 1000
+    assert [line for line in unsuspected if scrub.scrub(line) != line] == []
+
+
 def test_a_placeholder_names_its_kind() -> None:
     assert scrub.scrub("k = 'AKIAIOSFODNN7EXAMPLE'") == "k = '<secret:AWS Access Key>'"
 

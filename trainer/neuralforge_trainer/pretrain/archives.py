@@ -1,57 +1,82 @@
 """Reads files out of packages and folders without unpacking or running anything.
 
-Invariant: an archive is only ever read as data; links and special files are passed over. Knows
-no licence and no language.
+Invariant: an archive is only ever read as data; links and special files are passed over, and no
+archive, however well packed, becomes more text than a limit. Of a folder, nothing is read that is
+ignored by git or secret by its name. Knows no licence and no language.
 """
 
 from __future__ import annotations
 
 import io
+import lzma
+import os
 import tarfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from neuralforge_server.session.exclude import Exclusions
 from neuralforge_trainer.errors import CorpusError
 
 _MOST_BYTES = 1_000_000
 """A larger member is no file that anybody typed."""
+_MOST_TOGETHER = 250_000_000
+"""Bytes read of one package."""
 
 _AR_MAGIC = b"!<arch>\n"
 _AR_HEADER = 60
 
 
-def read_files(package: Path) -> Iterator[tuple[str, bytes]]:
-    """Paths ('/' between folders) and contents of the files in a .deb, a tar file or a folder.
+def read_files(package: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    """Paths ('/' between folders) and contents of the wanted files in a .deb, a tar or a folder.
 
     Raises:
-        CorpusError: the archive cannot be read.
+        CorpusError: the archive cannot be read, or unpacks to too much.
     """
+    room = _MOST_TOGETHER
     try:
-        if package.is_dir():
-            yield from _folder(package)
-        elif package.suffix == ".deb":
-            yield from _tar(_deb_member(package, "data.tar"))
-        else:
-            yield from _tar(io.BytesIO(package.read_bytes()))
-    except (OSError, tarfile.TarError, EOFError, ValueError) as error:
+        for path, content in _files(package, wanted):
+            if (room := room - len(content)) < 0:
+                raise CorpusError(
+                    f"{package} holds more than {_MOST_TOGETHER / 1e6:.0f} MB of source code; "
+                    "take it out of the run file"
+                )
+            yield path, content
+    except (OSError, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, ValueError) as error:
         raise CorpusError(
             f"{package} cannot be read: {error}; delete it and fetch again"
         ) from error
 
 
-def _folder(folder: Path) -> Iterator[tuple[str, bytes]]:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.is_symlink() and path.stat().st_size <= _MOST_BYTES:
-            yield path.relative_to(folder).as_posix(), path.read_bytes()
+def _files(package: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    if package.is_dir():
+        return _folder(package.resolve(), wanted)
+    if package.suffix == ".deb":
+        return _tar(_deb_member(package, "data.tar"), wanted)
+    return _tar(io.BytesIO(package.read_bytes()), wanted)
 
 
-def _tar(stream: io.BytesIO) -> Iterator[tuple[str, bytes]]:
+def _folder(top: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    exclusions = Exclusions()
+    for name, folders, files in os.walk(top):
+        folder = Path(name)
+        folders[:] = sorted(f for f in folders if not exclusions.is_folder_excluded(folder / f))
+        for path in (folder / file for file in sorted(files)):
+            relative = path.relative_to(top).as_posix()
+            if path.is_symlink() or not path.is_file() or not wanted(relative):
+                continue
+            if path.stat().st_size <= _MOST_BYTES and not exclusions.is_excluded(path):
+                yield relative, path.read_bytes()
+
+
+def _tar(stream: io.BytesIO, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
     with tarfile.open(fileobj=stream) as archive:
         for member in archive:
-            if member.isfile() and member.size <= _MOST_BYTES:
+            path = member.name.removeprefix("./")
+            if member.isfile() and member.size <= _MOST_BYTES and wanted(path):
                 file = archive.extractfile(member)
                 if file is not None:
-                    yield member.name.removeprefix("./"), file.read()
+                    yield path, file.read()
 
 
 def _deb_member(package: Path, prefix: str) -> io.BytesIO:

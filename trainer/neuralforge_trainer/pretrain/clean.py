@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from neuralforge_adapters.handwritten import is_handwritten, is_own_path
 from neuralforge_adapters.language import language_of
-from neuralforge_server.session.scrub import MAX_LINE, scrub
+from neuralforge_server.session.scrub import may_hold_secret, scrub
 
 _LEAST, _MOST = 120, 200_000
 """Characters of a document."""
@@ -29,11 +29,8 @@ _INSTALLED = re.compile(
 _ALNUM = re.compile(r"[A-Za-z]")
 _NUMBERS = re.compile(r"\b(0x[0-9a-fA-F]+|\d+(\.\d+)?)\b")
 _FAMILY = {"typescriptreact": "typescript", "javascriptreact": "javascript"}
-_SUSPECT = re.compile(
-    r"(?i:passw|passp|pwd|secret|token|key|auth|cred|://|private)"
-    r"|[\"'][0-9a-fA-F]{8,}[\"']|[A-Za-z0-9+/=_-]{20}"
-)
-"""What every line has that a detector objects to; they are slow, and most lines have none of it."""
+CLEANER = 2
+"""Counts up when the same file would leave here as another text."""
 
 
 @dataclass(frozen=True)
@@ -49,17 +46,22 @@ class Document:
 
 def clean(package: str, path: str, content: bytes, languages: frozenset[str]) -> Document | None:
     """The document that a packaged file makes; None where it makes none."""
-    short = _INSTALLED.sub("", path)
-    language = _language(short)
-    if language not in languages or not _is_wanted_path(short) or not is_own_path(short):
+    if not is_wanted(path, languages):
         return None
+    short = _INSTALLED.sub("", path)
     try:
         text = content.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
     except UnicodeDecodeError:
         return None
     if not _LEAST <= len(text) <= _MOST or not is_handwritten(text) or _is_data(text):
         return None
-    return Document(short, _without_secrets(text), language, package)
+    return Document(short, _without_secrets(text), _language(short), package)
+
+
+def is_wanted(path: str, languages: frozenset[str]) -> bool:
+    """Whether a packaged file may make a document, by its path alone."""
+    short = _INSTALLED.sub("", path)
+    return _language(short) in languages and _is_wanted_path(short) and is_own_path(short)
 
 
 def digest(text: str) -> str:
@@ -92,8 +94,4 @@ def _without_secrets(text: str) -> str:
     if "PRIVATE KEY" in text:
         text = scrub(text)
     lines = text.split("\n")
-    return "\n".join(scrub(line) if _is_suspect(line) else line for line in lines)
-
-
-def _is_suspect(line: str) -> bool:
-    return len(line) > MAX_LINE or _SUSPECT.search(line) is not None
+    return "\n".join(scrub(line) if may_hold_secret(line) else line for line in lines)

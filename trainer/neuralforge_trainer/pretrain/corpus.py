@@ -20,7 +20,7 @@ from neuralforge_adapters.base import file_digest
 from neuralforge_adapters.home import private_dir, read_json, write_atomic, write_json
 from neuralforge_trainer.errors import CorpusError
 from neuralforge_trainer.pretrain.archives import read_files
-from neuralforge_trainer.pretrain.clean import Document, clean, digest
+from neuralforge_trainer.pretrain.clean import CLEANER, Document, clean, digest, is_wanted
 from neuralforge_trainer.pretrain.config import RunConfig
 from neuralforge_trainer.pretrain.fetch import Package, downloaded, packages_of
 from neuralforge_trainer.pretrain.heldout import Decontamination
@@ -63,6 +63,8 @@ def build_corpus(
 ) -> None:
     """Clean each package, then write the corpus without duplicates, and the manifest.
 
+    A package of the run file that could not be had this time keeps its entry, and so its pin.
+
     Raises:
         CorpusError: nothing to read, a package is not what the manifest says, or the disk refuses.
     """
@@ -90,7 +92,10 @@ def build_corpus(
         if entry.kind != "folder" and (files := kept[entry.name][0])
     }
     if packages:
-        write_manifest(manifest, Manifest(packages, frozenset(decontamination.found)))
+        met = {entry.name for entry in entries}
+        wanted = {package.name for package in packages_of(config, known)}
+        absent = {n: e for n, e in known.packages.items() if n in wanted and n not in met}
+        write_manifest(manifest, Manifest(absent | packages, frozenset(decontamination.found)))
 
 
 def read_corpus(config: RunConfig) -> Iterator[Document]:
@@ -108,16 +113,21 @@ def read_corpus(config: RunConfig) -> Iterator[Document]:
 
 
 def _places(config: RunConfig, manifest: Manifest, folders: Sequence[Path]) -> list[Place]:
-    names = Counter(folder.name for folder in folders)
-    places = []
-    for folder in folders:
-        parent = f"{folder.absolute().parent.name}-" if names[folder.name] > 1 else ""
-        places.append(Place(Package(f"{parent}{folder.name}", "folder"), folder))
+    places = [Place(Package(n, "folder"), f) for n, f in _named(folders).items()]
     for package in packages_of(config, manifest):
         file = downloaded(config.data_folder, package)
         if file is not None:
             places.append(Place(package, file))
     return places
+
+
+def _named(folders: Sequence[Path]) -> dict[str, Path]:
+    """The folders by name: with as many of the folders above as tell each from the others."""
+    paths = list(dict.fromkeys(folder.resolve() for folder in folders))
+    depth = 1
+    while len({path.parts[-depth:] for path in paths}) < len(paths):
+        depth += 1
+    return {"-".join(path.parts[-depth:]).strip("/"): path for path in paths}
 
 
 def _clean_all(
@@ -168,12 +178,12 @@ def _clean_one(config: RunConfig, place: Place, pinned: Entry | None) -> Entry:
 
 
 def _made_of(config: RunConfig, place: Place) -> str:
-    """All that a package's cleaned text depends on but the code; empty for a folder."""
+    """All that a package's cleaned text depends on; empty for a folder."""
     if place.package.kind == "folder":
         return ""
     corpus = config.corpus
     stated = corpus.licences.get(place.package.name, "")
-    settings = [config.seed, corpus.most_bytes, sorted(corpus.mix), stated]
+    settings = [CLEANER, config.seed, corpus.most_bytes, sorted(corpus.mix), stated]
     return f"{place.file.name} {file_digest(place.file)} {json.dumps(settings)}"
 
 
@@ -204,9 +214,8 @@ def _licence(config: RunConfig, place: Place) -> Licence:
 
 def _member(file: Path, name: str, read: Callable[[str], Found]) -> Found | None:
     """What `read` makes of the archive's first file whose path ends with `name`."""
-    for path, content in read_files(file):
-        if path.endswith(name):
-            return read(content.decode("utf-8", "replace"))
+    for _, content in read_files(file, lambda path: path.endswith(name)):
+        return read(content.decode("utf-8", "replace"))
     return None
 
 
@@ -220,11 +229,14 @@ def _documents(config: RunConfig, place: Place, licence: Licence) -> Iterator[Do
         return
     languages = frozenset(config.corpus.mix)
     inside = place.package.kind in ("source", "npm")  # all of it in one folder
-    found = [
-        (name, content)
-        for path, content in read_files(place.file)
-        if licence.allows(path) and (name := path.partition("/")[2] if inside else path)
-    ]
+
+    def named(path: str) -> str:
+        return path.partition("/")[2] if inside else path
+
+    def is_ours(path: str) -> bool:
+        return licence.allows(path) and is_wanted(named(path), languages)
+
+    found = [(named(path), content) for path, content in read_files(place.file, is_ours)]
     random.Random(f"{config.seed}:{place.package.name}").shuffle(found)
     room = config.corpus.most_bytes
     kept = []

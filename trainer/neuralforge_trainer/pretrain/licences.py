@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 _PERMISSIVE = re.compile(
@@ -16,6 +17,10 @@ _PERMISSIVE = re.compile(
     r"|public[- ]domain|cc0|unicode|ncsa|curl|postgresql|libpng|blessing|cnri)"
 )
 _COPYLEFT = re.compile(r"(?i)\b[al]?gpl|general public licen|\bmpl\b|mozilla public|cc-by-(sa|nc)")
+_RESTRICTED = re.compile(r"(?i)commons[- ]clause|\bnc\b|non-?commercial|\bbsl-1\.1|-protection\b")
+"""What takes back a part of what the name before it gives."""
+_SIGN = re.compile(r"(?i)([()]|,\s*(?:and|or)(?=\s)|,|(?<=[\s)])(?:and|or|[&+])(?=[\s(]))")
+"""Brackets and connectives of an expression; `or` and `and` within a name are none."""
 _GRANTS = re.compile(
     r"(?i)permission is hereby granted|redistribution and use in source and binary forms"
     r"|apache license|permission to use, copy, modify,? and(/or)? distribute"
@@ -99,21 +104,37 @@ def _is_permissive(expression: str, bodies: dict[str, str], own: str = "") -> bo
 
     `own` are the words beside the expression, which go before those under the same name elsewhere.
     """
-    return any(
-        all(
-            _one_is_permissive(name.strip(" ()"), own or bodies.get(name.strip(" ()"), ""))
-            for name in re.split(r"(?i) and |,", choice)
-        )
-        for choice in re.split(r"(?i),? or ", expression)
-    )
+    signs = [part.strip() for part in _SIGN.split(expression) if part.strip()]
+
+    def is_permissive(name: str) -> bool:
+        return _one_is_permissive(name, own or bodies.get(name, ""))
+
+    return _judge(signs, is_permissive)
+
+
+def _judge(signs: list[str], is_permissive: Callable[[str], bool]) -> bool:
+    """Judges an expression, and takes its signs away up to the bracket that closes it.
+
+    `and` binds closer than `or`, which binds closer than a comma, as Debian's format has it.
+    """
+    parts: list[list[list[bool]]] = [[[]]]  # all of them; of each, one choice; of that, all
+    while signs and (sign := signs.pop(0)) != ")":
+        connective = sign.lower().lstrip(", ")
+        if sign == "(":
+            parts[-1][-1].append(_judge(signs, is_permissive))
+        elif connective == "or":
+            parts[-1].append([])
+        elif sign.startswith(","):
+            parts.append([[]])
+        elif connective not in ("and", "&", "+"):
+            parts[-1][-1].append(is_permissive(sign))
+    return all(any(choice and all(choice) for choice in part) for part in parts)
 
 
 def _one_is_permissive(name: str, body: str) -> bool:
-    if not name:
-        return True
-    if _PERMISSIVE.match(name):
-        return True
-    return _by_words(body)[1] and not _COPYLEFT.search(name)
+    if _COPYLEFT.search(name) or _RESTRICTED.search(name):
+        return False
+    return _PERMISSIVE.match(name) is not None or _by_words(body)[1]
 
 
 def _by_words(text: str) -> tuple[str, bool]:
