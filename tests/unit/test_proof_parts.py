@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import random
-from importlib.resources import files
+import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,9 @@ from neuralforge_adapters.home import Home
 from neuralforge_trainer.errors import NothingToLearnError, ProofError
 from neuralforge_trainer.evaluate.heldout import Item
 from neuralforge_trainer.evaluate.history import settings as proof_settings
+from neuralforge_trainer.evaluate.history.__main__ import Travel
+from neuralforge_trainer.evaluate.history.closure import closure, meaning
+from neuralforge_trainer.evaluate.history.course import Course
 from neuralforge_trainer.evaluate.history.figures import (
     Answers,
     OldWindow,
@@ -28,7 +33,7 @@ from neuralforge_trainer.evaluate.history.kept import Cell, Cost, Kept, Mark, Ty
 from neuralforge_trainer.evaluate.history.page import page
 from neuralforge_trainer.evaluate.history.periods import Passage, Plan, make_plan
 from neuralforge_trainer.evaluate.history.report import About, make_report, markdown
-from neuralforge_trainer.evaluate.history.sets import find_clone, named, read_set
+from neuralforge_trainer.evaluate.history.sets import History, find_clone, named, read_set
 from neuralforge_trainer.evaluate.history.settings import ProofSettings
 from neuralforge_trainer.evaluate.history.significance import bootstrap_p, holm
 from neuralforge_trainer.evaluate.history.typist import right_part, type_out
@@ -142,6 +147,11 @@ def test_a_perfect_suggestion_is_accepted_whole_and_only_its_characters_count() 
     assert seen[0].prefix == "import os\n\n" and seen[0].suffix == "\nend\n"
 
 
+def test_no_indentation_counts_not_even_the_first() -> None:
+    indented = Passage("c", "a.py", "python", "def f():\n", ("    x = 1", "    return x"), "")
+    assert type_out(indented, lambda item: "x = 1\n    return x") == Typed("c", 13, 13, 1)
+
+
 def test_a_wrong_suggestion_stays_while_it_is_typed_along_and_is_asked_anew_after() -> None:
     seen: list[str] = []
 
@@ -231,7 +241,8 @@ def test_figures_are_as_defined() -> None:
     assert row.windows[1] == row.windows[2] and len(row.windows) == 2
     assert row.perplexity == perplexity
     (old,) = one.forgetting
-    assert (old.bwt, old.largest_drop, old.items) == (-0.125, -0.25, 8)
+    assert old.bwt is not None and (old.bwt.mean, old.items) == (-0.125, 8)
+    assert old.largest_drop is None, "of four lines"
     assert old.windows == {0: OldWindow(4, 0.5, 0.25), 1: OldWindow(4, 0.25, 0.25)}
     typing = {row.system: row.rocc for row in one.typing}
     assert typing == {"base": 0.25, "both": 0.75}
@@ -240,6 +251,17 @@ def test_figures_are_as_defined() -> None:
     assert (spent.seconds, spent.updates, spent.peak_bytes) == (3.0, 2, 2**30)
     second = spent.each[2]
     assert (second.seconds, second.cpu_seconds, second.peak_bytes) == (4.0, 6.0, 5)
+
+
+def test_a_small_window_weighs_as_its_lines_in_what_was_forgotten() -> None:
+    found = answers("a", "x..." * 5, "xx.." * 5)
+    found.old["both"] = {
+        ("a", 0): (marks("x"), marks(".")),
+        ("a", 1): (marks("x" * 10 + "." * 9), marks("x" * 11 + "." * 8)),
+    }
+    (old,) = figures("a", found).forgetting
+    assert old.bwt is not None and old.bwt.mean == 0.0
+    assert old.largest_drop == pytest.approx(1 / 19)
 
 
 def test_pooling_compares_each_system_with_the_base_of_its_own_repositories() -> None:
@@ -305,22 +327,69 @@ def test_what_is_kept_is_found_again_only_for_the_same_base_commit_and_settings(
     assert SMALL.digest() != ProofSettings(updates=2, samples=30, items=4, lines=3).digest()
 
 
-def test_the_digest_covers_modules_that_exist_and_are_told_of_and_no_comments(
+def test_the_digest_covers_what_the_proof_imports_and_nothing_that_it_does_not() -> None:
+    """Every module of ours that is loaded where updates and exams run is in the closure."""
+    found, libraries = closure()
+    script = (
+        "import sys, neuralforge_trainer.evaluate.history.course,"
+        " neuralforge_trainer.evaluate.history.one_update, neuralforge_server.engine.worker;"
+        "print(*(n for n in sys.modules if n.startswith('neuralforge_')))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    loaded = {name for name in done.stdout.split() if not _is_empty_package(name)}
+    assert loaded and loaded <= found.keys()
+    assert "neuralforge_trainer.update" in found, "imported later, in a function"
+    assert not {name for name in found if ".cli." in name or ".pretrain" in name}
+    assert {"torch", "llama_cpp_python", "datasketch", "tree-sitter-python"} <= libraries
+
+
+def _is_empty_package(name: str) -> bool:
+    source = Path(str(import_module(name).__file__))
+    return source.name == "__init__.py" and meaning(source.read_text("utf-8")) == meaning("")
+
+
+def test_only_what_a_module_does_counts() -> None:
+    texts = ["a = 1\n", '"""One."""\na = 1  # one\n', "a = 2\n", "def f():\n    'two'\n    a = 1\n"]
+    one, same, *others = map(meaning, texts)
+    assert one == same and one not in others
+
+
+def test_code_that_changes_under_a_run_stops_it_and_drops_what_is_not_settled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "learning.md").read_text("utf-8")
-    for package, shapes in proof_settings._CODE.items():
-        root = Path(str(files(package)))
-        for shape in shapes:
-            assert list(root.glob(shape)), f"{package}: {shape}"
-            name = shape.removesuffix(".py")
-            assert f"`{name}`" in page or f"`{name.rpartition('/')[2]}`" in page, name
-    monkeypatch.setattr(proof_settings, "files", lambda package: tmp_path)
-    digests = []
-    for text in ("a = 1\n", "a = 1  # one\n", "a = 2\n"):
-        (tmp_path / "update.py").write_text(text, "utf-8")
-        digests.append(proof_settings.code_digest())
-    assert digests[0] == digests[1] != digests[2]
+    base = Base(Path("b.gguf"), "a" * 64)
+    kept = Kept(Home(tmp_path), base, "me/repo", "1" * 40, SMALL.digest())
+    plan = Plan("me/repo", "1" * 40, "A", None, ())  # type: ignore[arg-type]
+    course = Course(base, plan, SMALL, kept, [], lambda _: None)
+    before, after = Cell("base", 0, "next-1"), Cell("base", 0, "next-2")
+    kept.put(before, marks("x"))
+    course._settle()
+    kept.put(after, marks("x"))
+    monkeypatch.setattr(proof_settings, "code_digest", lambda: "another")
+    with pytest.raises(ProofError, match="copy of the code"):
+        course._settle()
+    assert before in kept and after not in kept
+
+
+def test_one_history_that_fails_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def one(_travel: Travel, history: History) -> tuple[About, Answers]:
+        if history.name == "me/bad":
+            raise ProofError("update 3 of none ended with status 1")
+        return About(history.name, "0" * 40, "A", []), answers(history.name, "x...", "xx..")
+
+    monkeypatch.setattr(Travel, "one", one)
+    base = Base(Path("b.gguf"), "f" * 64)
+    travel = Travel(Home(tmp_path), base, SMALL, ["both"], None)
+    histories = [History(name, "") for name in ("me/one", "me/bad", "me/two")]
+    seen: list[int] = []
+    report = travel.all(histories, lambda grown: seen.append(len(grown.figures)))
+    assert [figure.name for figure in report.figures] == ["me/one", "me/two"]
+    assert report.missing == {"me/bad": "update 3 of none ended with status 1"}
+    assert seen == [1, 2], "written as it grows"
+    with pytest.raises(NothingToLearnError, match="me/bad: update 3"):
+        travel.all([histories[1], histories[1]])
 
 
 def test_a_window_in_which_nothing_is_asked_or_typed_leaves_its_systems_out(tmp_path: Path) -> None:

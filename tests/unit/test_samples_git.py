@@ -117,7 +117,8 @@ def test_merges_reverts_and_other_authors_are_left_out(maker: GitMaker) -> None:
     maker.git("checkout", "--quiet", "main")
     maker.commit({"c.py": "value = 3\n"}, author=BO)
     maker.git("merge", "--quiet", "--no-ff", "side", "--message", "Merge side")
-    maker.commit({"d.py": "value = 4\n"}, message='Revert "Remove d"')
+    for number, message in enumerate(('Revert "Remove d"', "revert: d", "Reverts #4", "Reverted.")):
+        maker.commit({"d.py": f"value = {number}\n"}, message=message)
     last = maker.commit({"e.py": "value = 5\n"})
     assert ids(walk(maker)) == [first, side, last]
 

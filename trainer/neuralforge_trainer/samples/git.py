@@ -8,6 +8,7 @@ sample and no configuration of the repository (`repository` keeps it out).
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ from neuralforge_trainer.samples.repository import Repository
 
 _BULK_FLOOR = 10  # files; an author of one-file commits may still touch ten at once
 _BULK_HISTORY = 20  # commits; quartiles of fewer say nothing
+_REVERT = re.compile(r"(?i)revert(s|ed)?\b")
 _PATCHED = {"M", "A", "R", "C"}
 _REGULAR = ("100644", "100755")  # neither symbolic links nor submodules
 
@@ -156,7 +158,7 @@ def user_commits(
         commit
         for commit in own
         if commit.id not in repository.shallow
-        and not commit.subject.startswith('Revert "')
+        and not _REVERT.match(commit.subject)
         and 0 < len(entries.get(commit.id, ())) <= most
         and (since is None or commit.time > since)
     ]

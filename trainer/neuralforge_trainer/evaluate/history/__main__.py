@@ -7,7 +7,7 @@ travelled through is named in the table, and the others are not held up. Knows n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ import click
 
 from neuralforge_adapters.base import Base, open_base
 from neuralforge_adapters.command_line import run_command
+from neuralforge_adapters.errors import NeuralForgeError
 from neuralforge_adapters.home import Home, locked, write_atomic, write_json
-from neuralforge_trainer.errors import NothingToLearnError, ProofError, RepositoryError
+from neuralforge_trainer.errors import NothingToLearnError, ProofError
 from neuralforge_trainer.evaluate.history.course import Course
 from neuralforge_trainer.evaluate.history.figures import Answers, collect_answers
 from neuralforge_trainer.evaluate.history.kept import keep
@@ -44,25 +45,31 @@ class Travel:
     learners: Sequence[str]
     clones: Path | None
 
-    def all(self, histories: Sequence[History]) -> Report:
-        """Travel through every history, and report.
+    def all(
+        self, histories: Sequence[History], on_report: Callable[[Report], None] = lambda _: None
+    ) -> Report:
+        """Travel through every history, and report; `on_report` sees the report grow.
 
         Raises:
-            NeuralForgeError: none of them could be travelled through, or a step failed.
+            NeuralForgeError: none of them could be travelled through.
         """
         found: list[tuple[About, Answers]] = []
         missing: dict[str, str] = {}
         for history in histories:
             try:
                 found.append(self.one(history))
-            except (NothingToLearnError, RepositoryError) as error:
+                on_report(self._report(found, missing))
+            except NeuralForgeError as error:
                 if len(histories) == 1:
                     raise
                 missing[history.name] = str(error)
                 _say(f"{history.name}: {error}")
         if not found:
             raise NothingToLearnError("; ".join(f"{k}: {why}" for k, why in missing.items()))
-        return make_report(self.base.digest, self.settings, self.main, found, missing)
+        return self._report(found, missing)
+
+    def _report(self, found: Sequence[tuple[About, Answers]], missing: dict[str, str]) -> Report:
+        return make_report(self.base.digest, self.settings, self.main, found, dict(missing))
 
     @property
     def main(self) -> str:
@@ -81,11 +88,6 @@ class Travel:
         with locked(kept.folder / ".lock", timeout=1):
             course = Course(self.base, plan, self.settings, kept, learners, _say)
             course.travel()
-        if kept.folder.name != self.settings.digest():
-            raise ProofError(
-                f"the code that learns or asks was changed while {history.name} was travelled "
-                f"through; remove {kept.folder} and run the command again from a copy at rest"
-            )
         answers = collect_answers(plan.name, kept, self.settings.updates, learners, course.main)
         return _about(plan), answers
 
@@ -197,10 +199,14 @@ def command(
         for history in histories:
             click.echo(travel.count(history))
         return
-    report = travel.all(histories)
+
+    def write(report: Report) -> None:
+        if output is not None:
+            write_report(report, output)
+
+    report = travel.all(histories, write)
     click.echo(markdown(report), nl=False)
-    if output is not None:
-        write_report(report, output)
+    write(report)
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from neuralforge_adapters.base import Base
 from neuralforge_adapters.stack import ResolvedStack
-from neuralforge_trainer.evaluate.general import general_items
+from neuralforge_trainer.errors import ProofError
 from neuralforge_trainer.evaluate.heldout import Item
 from neuralforge_trainer.evaluate.history.exams import Candidate, plain_exam, window_exam
 from neuralforge_trainer.evaluate.history.kept import Cell, Kept, Mark
@@ -73,17 +73,32 @@ class Course:
         """Measure everything that is not kept yet.
 
         Raises:
-            ProofError: an update failed.
+            ProofError: an update failed, or the code was changed meanwhile.
             EngineError, AdapterError: the engine failed.
         """
         last = self.settings.updates
         for update in range(1, last + 1):
             self._after(update)
+            self._settle()
             self.report(f"{self.plan.name}: {update} of {last} updates")
         if JOINT in self.learners:
             self._window(last, [JOINT], [])
             self._old(JOINT, last, range(last - 1))
         self._general([BASE, *self.learners])
+        self._settle()
+
+    def _settle(self) -> None:
+        """Let what was measured count, unless the code under it was changed meanwhile."""
+        if self.settings.digest() == self.kept.digest:
+            self.kept.settle()
+            return
+        self.kept.drop_unsettled()
+        self._learning.forget_all()
+        raise ProofError(
+            f"the code that learns or asks was changed while {self.plan.name} was travelled "
+            "through; what was measured since the last update is dropped. Run the command again "
+            "from a copy of the code that nobody edits"
+        )
 
     def _after(self, update: int) -> None:
         """Windows count from 0, updates from 1: after update k window k is the next."""
@@ -114,7 +129,7 @@ class Course:
             return
         marks, typed = window_exam(
             self.base,
-            self.settings.threads,
+            self.settings.cores,
             self.plan,
             number,
             [Candidate(name, self._stack(name, number), aid) for _, name, aid in wanted],
@@ -141,7 +156,7 @@ class Course:
         last, settings = self.settings.updates, self.settings
         cells = [(self._cell(name, last, GENERAL), name) for name in systems]
         wanted = [(cell, name) for cell, name in cells if cell not in self.kept]
-        items = general_items(settings.general, settings.seed)
+        items = settings.general_items()
         if wanted and items:
             found = self._plain(items, [(name, last) for _, name in wanted], scored=True)
             for (cell, _), marks in zip(wanted, found, strict=True):
@@ -151,7 +166,7 @@ class Course:
         self, items: Sequence[Item], who: Sequence[tuple[str, int]], *, scored: bool
     ) -> list[list[Mark]]:
         stacks = [self._stack(name, updates) or ResolvedStack() for name, updates in who]
-        return plain_exam(self.base, self.settings.threads, items, stacks, scored=scored)
+        return plain_exam(self.base, self.settings.cores, items, stacks, scored=scored)
 
     def _cost(self, learner: str, updates: int) -> None:
         """Learn even where nothing is asked, so that the cost is known."""

@@ -49,11 +49,11 @@ class Candidate:
 
 
 class Examiner:
-    """An engine to ask; a context manager. Threads: 0 for every core."""
+    """An engine to ask; a context manager."""
 
-    def __init__(self, base: Base, threads: int = 0, memory: str = "") -> None:
+    def __init__(self, base: Base, threads: int, memory: str = "") -> None:
         self._base = base
-        self.engine = EngineClient(base, context=_CONTEXT, threads=threads or None, memory=memory)
+        self.engine = EngineClient(base, context=_CONTEXT, threads=threads, memory=memory)
 
     def __enter__(self) -> Examiner:
         return self

@@ -36,6 +36,10 @@ Place = tuple[str, int]
 """A repository's name and the number of one of its windows."""
 
 
+LEAST_LINES = 10
+"""Of an old window, from which its own drop says something."""
+
+
 @dataclass
 class Answers:
     """What was measured of one repository, or of several, which may not have the same systems."""
@@ -101,11 +105,11 @@ class Forgetting:
     items: int
     em: float
     """At the end."""
-    bwt: float | None
-    """Mean over windows of EM at the end minus EM then (Lopez-Paz and Ranzato 2017)."""
-    interval: Difference | None
+    bwt: Difference | None
+    """EM at the end minus EM then (Lopez-Paz and Ranzato 2017), mean over lines: windows differ in
+    size, and one line of a window of two is no half of it forgotten."""
     largest_drop: float | None
-    """Of one window; negative is a loss."""
+    """Of one window of at least `LEAST_LINES`; negative is a loss."""
     windows: dict[int, OldWindow]
 
 
@@ -287,13 +291,14 @@ def _forgetting(learner: str, pairs: dict[Place, tuple[list[Mark], list[Mark]]])
     ends = [mark for _, end in pairs.values() for mark in end]
     windows = _old_windows(pairs)
     if learner == JOINT:
-        return Forgetting(learner, len(ends), em(ends), None, None, None, windows)
-    changes = [em(end) - em(then) for then, end in pairs.values()]
+        return Forgetting(learner, len(ends), em(ends), None, None, windows)
+    large = [(then, end) for then, end in pairs.values() if len(end) >= LEAST_LINES]
+    drop = min((em(end) - em(then) for then, end in large), default=None)
     thens = [mark for then, _ in pairs.values() for mark in then]
-    interval = paired_bootstrap(
+    bwt = paired_bootstrap(
         [m.exact for m in ends], [m.exact for m in thens], [m.commit for m in ends]
     )
-    return Forgetting(learner, len(ends), em(ends), mean(changes), interval, min(changes), windows)
+    return Forgetting(learner, len(ends), em(ends), bwt, drop, windows)
 
 
 def _general_row(answers: Answers, system: str) -> GeneralRow:

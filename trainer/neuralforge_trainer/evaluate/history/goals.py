@@ -115,12 +115,12 @@ def _worse_goal(comparisons: Sequence[Comparison]) -> Goal:
 
 def _bwt_goal(main: str, rows: dict[str, Forgetting]) -> Goal:
     goal = f"BWT ≥ {LOSS_POINTS:+g} point after the last update"
-    shown = [f"{name} {row.bwt * 100:+.1f}" for name, row in rows.items() if row.bwt is not None]
+    shown = [f"{name} {_points(row.bwt)}" for name, row in rows.items() if row.bwt is not None]
     row = rows.get(main)
     if row is None or row.bwt is None:
         return Goal(goal, "", "not measured")
     found = f"{'; '.join(shown)}; n = {row.items}"
-    return Goal(goal, found, _verdict(met=row.bwt * 100 >= LOSS_POINTS))
+    return Goal(goal, found, _verdict(met=row.bwt.mean * 100 >= LOSS_POINTS))
 
 
 def _general_goal(main: str, rows: dict[str, GeneralRow]) -> Goal:

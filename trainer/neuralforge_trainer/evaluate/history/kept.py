@@ -80,9 +80,11 @@ class Kept:
 
     def __init__(self, home: Home, base: Base, name: str, head: str, digest: str) -> None:
         repository = f"{name.replace('/', '+')}-{head[:12]}"
+        self.digest = digest
         self.folder = home.cache / "proof" / base.digest[:16] / repository / digest
         """Private to the run."""
         private_dir(self.folder)
+        self._unsettled: list[Path] = []
 
     def __contains__(self, cell: Cell) -> bool:
         return (self.folder / cell.path).is_file()
@@ -90,6 +92,16 @@ class Kept:
     def put(self, cell: Cell, measured: list[Any]) -> None:
         """Keep a list of marks, of typed passages or of costs."""
         write_json(self.folder / cell.path, [asdict(one) for one in measured])
+        self._unsettled.append(self.folder / cell.path)
+
+    def settle(self) -> None:
+        """Everything put so far stands."""
+        self._unsettled.clear()
+
+    def drop_unsettled(self) -> None:
+        """Forget what was put since."""
+        while self._unsettled:
+            self._unsettled.pop().unlink(missing_ok=True)
 
     def marks(self, cell: Cell) -> list[Mark]:
         """Those of `cell`; none where it was not measured."""

@@ -66,6 +66,11 @@ class Learners:
         """Remove a step that no later one needs any more."""
         shutil.rmtree(self._step(learner, updates), ignore_errors=True)
 
+    def forget_all(self) -> None:
+        """Remove every step: each is learnt again where it is needed."""
+        for step in self._folder.iterdir():
+            shutil.rmtree(step, ignore_errors=True)
+
     def _step(self, learner: str, updates: int) -> Path:
         return self._folder / f"{learner}-{updates}"
 
@@ -83,7 +88,7 @@ class Learners:
                 "base": str(self._base.path),
                 "digest": self._base.digest,
                 "settings": asdict(self._job(learner)),
-                "threads": self._settings.threads,
+                "threads": self._settings.cores,
                 "samples": [sample.to_json() for window in windows for sample in window],
             },
         )

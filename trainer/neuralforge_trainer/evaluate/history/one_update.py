@@ -35,7 +35,7 @@ def work(order: Path) -> None:
     tame_libraries()
     import torch
 
-    torch.set_num_threads(content["threads"] or psutil.cpu_count(logical=False) or 1)
+    torch.set_num_threads(content["threads"])
     base = Base(Path(content["base"]), content["digest"])
     samples = [Sample.from_json(line) for line in content["samples"]]
     home = Home(order.parent / "home")

@@ -101,11 +101,10 @@ def _by_repository(axes: Any, report: Report) -> None:
 
 def _old_windows(axes: Any, report: Report) -> None:
     for number, one in enumerate([*report.figures, report.overall]):
-        rows = [row for row in one.forgetting if row.bwt is not None]
-        for place, row in enumerate(rows):
-            offset = 0.18 * (place - (len(rows) - 1) / 2)
-            axes.bar(number + offset, (row.bwt or 0) * 100, width=0.16,
-                     color=_COLOURS[row.learner], label=row.learner)  # fmt: skip
+        found = [(row.learner, row.bwt.mean) for row in one.forgetting if row.bwt is not None]
+        for place, (learner, bwt) in enumerate(found):
+            offset = 0.18 * (place - (len(found) - 1) / 2)
+            axes.bar(number + offset, bwt * 100, width=0.16, color=_COLOURS[learner], label=learner)
     _names(axes, [*report.figures, report.overall])
     axes.axhline(-1, color="#c44e52", linewidth=0.8, linestyle=":")
     axes.axhline(0, color="black", linewidth=0.6)

@@ -141,7 +141,7 @@ def _line(report: Report, one: Figures) -> list[str]:
             continue
         cells += [str(own.items)] if not aided else []
         cells += [_em_es(base), _em_es(own), points(own.em_gain)]
-    bwt = [row.bwt for row in one.forgetting if row.learner == report.main and row.bwt is not None]
+    bwt = [row.bwt.mean for row in one.forgetting if row.learner == report.main and row.bwt]
     verdicts = [c.verdict for c in report.comparisons if c.repository == one.name and not c.aided]
     return [*cells, f"{bwt[0] * 100:+.1f}" if bwt else "", ", ".join(verdicts)]
 
@@ -180,13 +180,12 @@ def _forgetting(one: Figures) -> str:
             row.learner,
             str(row.items),
             f"{row.em * 100:.1f}",
-            "" if row.bwt is None else f"{row.bwt * 100:+.1f}",
-            "" if row.interval is None else points(row.interval),
+            "" if row.bwt is None else points(row.bwt),
             "" if row.largest_drop is None else f"{row.largest_drop * 100:+.1f}",
         ]
         for row in one.forgetting
     ]
-    heads = ["old windows", "items", "EM % at the end", "BWT", "by line (95 %)", "largest drop"]
+    heads = ["old windows", "items", "EM % at the end", "BWT", "largest drop"]
     return table(heads, rows)
 
 

@@ -1,54 +1,29 @@
 """Every default of the proof in one place, and the digest by which its results are kept.
 
 Invariant: two runs share a digest only if nothing that determines a figure differs between them:
-settings, the code that learns, serves and asks, the libraries that compute, and the interpreter,
-whose library is the general code. Comments and the layout of code do not count. Knows no
-repository.
+settings and threads, the code that learns, serves and asks, the libraries that compute, the
+interpreter, and the general code that is asked about. Knows no repository.
 """
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import platform
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
-from importlib.resources import files
-from pathlib import Path
 from typing import Literal, get_args
 
+import psutil
+
+from neuralforge_trainer.evaluate.general import general_items
+from neuralforge_trainer.evaluate.heldout import Item
+from neuralforge_trainer.evaluate.history.closure import code_digest
 from neuralforge_trainer.settings import Arm, JobSettings
 
 JOINT: Literal["joint"] = "joint"
 Learner = Arm | Literal["joint"]
 LEARNERS: tuple[str, ...] = (*get_args(Arm), JOINT)
 """What guards against forgetting; `joint` learns all windows at once from the bare base."""
-
-_ASKING = ("copier", "general", "heldout", "metrics", "moments", "shown", "workspace")
-_TRAVELLING = ("course", "exams", "learners", "one_update", "periods", "typist")
-_ADAPTERS = ("convert", "fim", "fim_families", "fold", "handwritten", "language")
-_CODE: dict[str, tuple[str, ...]] = {
-    "neuralforge_trainer": (
-        "update.py",
-        "collecting/from_git.py",
-        "collecting/material.py",
-        "learn/*.py",
-        "samples/*.py",
-        *(f"evaluate/{name}.py" for name in _ASKING),
-        *(f"evaluate/history/{name}.py" for name in _TRAVELLING),
-    ),
-    "neuralforge_server": (
-        "completion/extent.py",
-        "completion/filter.py",
-        "context/*.py",
-        "engine/*.py",
-        "memory/*.py",
-    ),
-    "neuralforge_adapters": tuple(f"{name}.py" for name in _ADAPTERS),
-}
-"""What a figure depends on, by package; docs/learning.md lists it."""
-_LIBRARIES = ("gguf", "llama-cpp-python", "numpy", "peft", "torch", "transformers")
 
 
 @dataclass(frozen=True)
@@ -70,20 +45,18 @@ class ProofSettings:
     seed: int = 0
     job: JobSettings = field(default_factory=JobSettings)
 
+    @property
+    def cores(self) -> int:
+        """What `threads` comes to here."""
+        return self.threads or psutil.cpu_count(logical=False) or 1
+
     def digest(self) -> str:
         """Names the settings and the code that a figure depends on: 12 hex digits."""
-        content = json.dumps([asdict(self), platform.python_version(), code_digest()])
+        settings = asdict(self) | {"threads": self.cores}
+        general = [(item.commit, item.prefix, item.expected) for item in self.general_items()]
+        content = json.dumps([settings, general, platform.python_version(), code_digest()])
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
-
-def code_digest() -> str:
-    """Names the code that a figure depends on, and the versions of the libraries below it."""
-    digest = hashlib.sha256()
-    for name in _LIBRARIES:
-        digest.update(f"{name} {version(name)}\n".encode())
-    for package, shapes in _CODE.items():
-        root = Path(str(files(package)))
-        for path in sorted({path for shape in shapes for path in root.glob(shape)}):
-            meaning = ast.dump(ast.parse(path.read_text("utf-8")))
-            digest.update(f"{path.relative_to(root).as_posix()}\n{meaning}\n".encode())
-    return digest.hexdigest()
+    def general_items(self) -> list[Item]:
+        """The lines of general code: of the interpreter and the packages that are installed."""
+        return general_items(self.general, self.seed)

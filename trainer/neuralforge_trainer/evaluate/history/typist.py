@@ -35,7 +35,7 @@ def type_out(passage: Passage, ask: Ask) -> Typed:
         key = target[done]
         shown = shown[1:] if not right and shown.startswith(key) and key != "\n" else ""
         done = end
-    return Typed(passage.commit, _counted(target), accepted, asked)
+    return Typed(passage.commit, _counted(target[_indent(target, 0) :]), accepted, asked)
 
 
 def right_part(shown: str, ahead: str) -> str:
