@@ -90,6 +90,11 @@ class Home:
         return self.profile_dir / "checkpoints"
 
     @property
+    def unfinished_training(self) -> Path:
+        """How far into its source the training looked that was begun last."""
+        return self.profile_dir / "unfinished.json"
+
+    @property
     def indexes(self) -> Path:
         """Context and fast memory: made again at any time, but made of the profile's code."""
         return self.profile_dir / "indexes"

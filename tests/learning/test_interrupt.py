@@ -117,10 +117,12 @@ def test_typing_and_pause_hold_the_trainer_in_the_middle_of_importing_torch(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there it is the same as a kill")
-def test_sigterm_keeps_the_checkpoint_and_the_next_trainer_goes_on(
+def test_sigterm_keeps_the_checkpoint_and_the_next_trainer_goes_on_whatever_was_committed_since(
     tmp_path: Path, home: Home, small: Path, base: Path
 ) -> None:
-    job = job_file(tmp_path, small, base, checkpoint_steps=1, micro_batch=2, accumulation=1)
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", small, clone], check=True)
+    job = job_file(tmp_path, clone, base, checkpoint_steps=1, micro_batch=2, accumulation=1)
     command = [sys.executable, "-P", "-m", "neuralforge_trainer", str(job), "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -136,10 +138,30 @@ def test_sigterm_keeps_the_checkpoint_and_the_next_trainer_goes_on(
     (run,) = home.checkpoints.iterdir()
     checkpoint = latest_complete(run)
     assert checkpoint is not None
+    since = _commit_as_before(clone, "def written_since(crate):\n    return crate.weight + 9\n")
     first: list[int] = []
     outcome = run_job(home, read_job(job), lambda s: first.append(s.step) if s.step else None)
     assert outcome.result in ("published", "refused")
+    assert learnt_until(home, str(clone)) < since, "left for the next training"
+    assert not home.unfinished_training.exists()
     assert first[0] > int(checkpoint.name.partition("-")[2]) > 1, "it went on from there"
+
+
+def _commit_as_before(clone: Path, text: str) -> float:
+    """One more commit of the last one's author; its time in Unix seconds."""
+    git = ["git", "-C", str(clone)]
+    last = subprocess.run([*git, "log", "-1", "--format=%an%n%ae%n%ct"], capture_output=True)
+    name, mail, when = last.stdout.decode().split("\n")[:3]
+    (clone / "since.py").write_text(text)
+    subprocess.run([*git, "add", "--all"], check=True)
+    after = int(when) + 60
+    subprocess.run(
+        [*git, "-c", f"user.name={name}", "-c", f"user.email={mail}", "commit", "--quiet",
+         "--message", "Since"],
+        env=os.environ | {f"GIT_{who}_DATE": f"{after} +0000" for who in ("AUTHOR", "COMMITTER")},
+        check=True,
+    )  # fmt: skip
+    return after
 
 
 def test_a_spent_budget_puts_a_training_off_and_what_it_used_is_counted(

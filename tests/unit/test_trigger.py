@@ -135,6 +135,20 @@ def test_a_training_that_dies_is_given_up_and_one_that_is_put_off_is_not(
     assert attempts.unfinished(dead) is None
 
 
+def test_a_start_that_met_another_trainer_is_no_try(home: Home, attempts: Attempts) -> None:
+    job = Job(ONE)
+    for other in (attempts, Attempts(home), Attempts(home)):  # editor, editor and daemon at once
+        other.started(job, 0)
+    assert attempts.unfinished(None) is None, "counted thrice"
+    for _ in range(2):
+        attempts.met_another(job)
+    last = attempts.last()
+    assert last is not None and last.tries == 1 and attempts.unfinished(None) == job
+    attempts.met_another(job)
+    attempts.met_another(Job(TWO))
+    assert attempts.last() == last
+
+
 def test_trainings_that_end_well_do_not_count_as_tries(attempts: Attempts) -> None:
     for _ in range(5):
         attempts.started(Job(ONE), 0, ended("done"))

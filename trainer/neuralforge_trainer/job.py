@@ -41,6 +41,7 @@ from neuralforge_trainer.learn.libraries import tame_libraries
 from neuralforge_trainer.learn.progressive import Task, choose_task, serve_too
 from neuralforge_trainer.samples.preferences import new_preferences, remember_preferences
 from neuralforge_trainer.settings import Job, JobSettings
+from neuralforge_trainer.unfinished import clear, continued, note
 
 _TRAINED, _MEASURED, _PUBLISHED = 70, 95, 100
 """Percent done when a part of the work is."""
@@ -86,7 +87,8 @@ def run_job(home: Home, job: Job, listener: Listener = lambda state: None) -> Ou
             raise
         except Exception as error:
             _refuse_base(home, job, str(error) or type(error).__name__)
-            with contextlib.suppress(HomeError):  # a full disk: its own message is the one to see
+            with contextlib.suppress(HomeError, OSError):  # a full disk: its own message matters
+                clear(home)
                 reporter.fail(error)
             raise
 
@@ -122,7 +124,9 @@ class _Run:
         return outcome
 
     def _finish(self) -> Outcome:
+        self._job = continued(self._home, self._job)
         self._material = material = collect(self._home, self._job)
+        note(self._home, self._job, material.until)
         self._reporter.enter("collecting", material.message)
         self._pace.wait()
         if self._settings.progressive and not self._job.again:
@@ -132,6 +136,7 @@ class _Run:
         with self._store.staging(self._task.name) as staged:
             outcome = self._attempt(material, update, staged)
         update.forget()
+        clear(self._home)
         return outcome
 
     def _stopped(self, stop: TrainingStoppedError) -> Outcome:
@@ -139,6 +144,7 @@ class _Run:
         if stop.skip:
             (self._material or collect(self._home, self._job)).remember()
         if not stop.later:
+            clear(self._home)
             _refuse_base(self._home, self._job, str(stop))
             if self._update is not None:
                 self._update.forget()
@@ -186,6 +192,10 @@ class _Run:
         update.consolidate(staged, self._pace.wait)
         self._interrupts.seal()
         version = self._publish(material, staged, gate, steps, update)
+        try:
+            self._remember(material, update)
+        except NeuralForgeError as error:
+            message += f". It is in force, but its samples will be learnt once more: {error}"
         reporter.enter("done", message, _PUBLISHED, version.reference)
         return Outcome("published", message, version.reference, gate)
 
@@ -212,9 +222,7 @@ class _Run:
         steps: int,
         update: Any,
     ) -> AdapterVersion:
-        from neuralforge_trainer.learn.replay import ReplayBuffer
-
-        current, preferences = self._current(), update.preferences
+        current = self._current()
         rank, alpha = update.rank_and_alpha
         manifest = Manifest(
             name=self._task.name,
@@ -227,23 +235,31 @@ class _Run:
                 **self._task.data,
                 "steps": steps,
                 "arm": self._settings.arm,
-                "preferences": len(preferences),
+                "preferences": len(update.preferences),
             },
             metrics=gate.as_dict(),
         )
-        version = self._store.publish(staged, manifest)
+        return self._store.publish(staged, manifest)
+
+    def _remember(self, material: Material, update: Any) -> None:
+        """What was learnt is no longer new; what the new version replaces may go.
+
+        Raises:
+            NeuralForgeError: the disk refuses.
+        """
+        from neuralforge_trainer.learn.replay import ReplayBuffer
+
         with ReplayBuffer(self._home.replay_buffer, self._settings.replay_capacity) as buffer:
             if not material.known:
                 buffer.add(material.samples)
             buffer.expire(self._settings.replay_days)
         material.remember()
-        remember_preferences(self._home, preferences)
+        remember_preferences(self._home, update.preferences)
         BaseChoice(self._home).settle(self._base.digest)
         if self._settings.progressive:
             serve_too(self._home, self._task.name)
         pinned = pinned_versions(self._task.name, self._home)
         self._store.prune(self._task.name, self._settings.keep_versions, pinned)
-        return version
 
     def _current(self) -> AdapterVersion | None:
         """The version to go on from; one for another base is none."""

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import psutil
 
 from neuralforge_adapters.allowance import left, on_battery, over, read_spent
-from neuralforge_adapters.errors import NeuralForgeError
+from neuralforge_adapters.errors import HomeError, NeuralForgeError
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.trainer_files import (
     FINISHED,
@@ -196,7 +196,7 @@ class Learner:
             process = await asyncio.to_thread(start_trainer, self.home, args)
             self._process = process
             self._asked = process.pid if asked else None
-        self._reap(process, asyncio.get_running_loop())
+        self._reap(process, job, asyncio.get_running_loop())
         return {"started": True, "pid": process.pid, "source": job.source}
 
     def end_training(self) -> None:
@@ -213,11 +213,14 @@ class Learner:
         silent = process is not None and (state is None or state.pid != process.pid)
         return silent or is_running(self.home)
 
-    def _reap(self, process: psutil.Popen, loop: asyncio.AbstractEventLoop) -> None:
+    def _reap(self, process: psutil.Popen, job: Job, loop: asyncio.AbstractEventLoop) -> None:
         """Wait for the trainer's end in a thread that holds up nothing, not even the server's."""
 
         def wait() -> None:
             code = process.wait()
+            if code == _BUSY:
+                with contextlib.suppress(HomeError):
+                    self._attempts.met_another(job)
             with contextlib.suppress(RuntimeError):  # the server has ended first
                 loop.call_soon_threadsafe(self._ended, process.pid, code)
 

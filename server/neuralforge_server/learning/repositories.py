@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,20 @@ class Attempts:
             tries = _tries(_attempt(content[kind]), job, last)
             content[kind] = _as_json(Attempt(job, time.time(), tries))
             write_json(self._file, content)
+
+    def met_another(self, job: Job) -> None:
+        """The trainer that was started for `job` found another at work: that was no try.
+
+        Raises:
+            HomeError: the disk is full or read-only.
+        """
+        with locked(self._lock, timeout=10):
+            content = self._read()
+            kind = "last" if job.base is None else "base"
+            attempt = _attempt(content[kind])
+            if attempt is not None and attempt.job == job and attempt.tries > 1:
+                content[kind] = _as_json(replace(attempt, tries=attempt.tries - 1))
+                write_json(self._file, content)
 
     def last(self) -> Attempt | None:
         """The training that was started last, other than for an awaited base."""

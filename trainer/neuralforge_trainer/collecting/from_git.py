@@ -163,6 +163,7 @@ def from_git(home: Home, path: Path, job: Job) -> Material:
         data,
         told(history.reason, samples, places, settings),
         lambda: set_learnt(home, history.repository, newest, heads, job.exclude),
+        until=history.changes[-1].time,
     )
 
 

@@ -36,6 +36,12 @@ def session_samples(
     return [(identifier, samples) for identifier, samples in found if samples]
 
 
+def _up_to(
+    until: float | None, events: list[tuple[str, list[Sample]]]
+) -> list[tuple[str, list[Sample]]]:
+    return events if until is None else [e for e in events if e[1][-1].time <= until]
+
+
 def from_session(home: Home, job: Job) -> Material:
     """What no training has used yet, or with `job.everything` all that the log holds.
 
@@ -44,7 +50,8 @@ def from_session(home: Home, job: Job) -> Material:
         SessionLogError: the log cannot be read.
     """
     settings = job.settings
-    events = session_samples(home, job.selection, unused_only=not job.everything)
+    found = session_samples(home, job.selection, unused_only=not job.everything)
+    events = _up_to(job.until, found)
     older, newer = split_by_time((s for _, some in events for s in some), settings.heldout_share)
     seen = Distinct()
     samples = choose(candidates_of(older), seen, settings.max_samples, job.balance, settings.seed)
@@ -60,7 +67,8 @@ def from_session(home: Home, job: Job) -> Material:
         "to": until,
     }
     message = told("your editing sessions", samples, len(older), settings)
-    return Material(samples, items, data, message, lambda: _mark(home, used))
+    newest = newer[-1].time if newer else until
+    return Material(samples, items, data, message, lambda: _mark(home, used), until=newest)
 
 
 def _mark(home: Home, used: list[str]) -> None:

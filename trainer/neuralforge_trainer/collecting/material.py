@@ -34,6 +34,8 @@ class Material:
     """For the user: whose lines, and why theirs."""
     remember: Callable[[], None]
     """Never take these samples for new again."""
+    until: float | None = None
+    """The newest time (Unix seconds) of what was looked at; None where the source has no end."""
     known: bool = False
     """Whether the replay buffer was offered the samples before."""
 
