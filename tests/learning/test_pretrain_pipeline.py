@@ -161,12 +161,24 @@ def test_a_shard_is_made_again_the_same(built: RunConfig) -> None:
 def test_shards_made_ahead_by_several_processes_are_the_same(built: RunConfig) -> None:
     one_by_one = [Packer(built, load_tokenizer(tokenizer_file(built))).shard(n) for n in range(3)]
     shutil.rmtree(built.folder / "shards")
-    pack_ahead(built, tokenizer_file(built), range(3), workers=2)
-    made = sorted(path.name for path in (built.folder / "shards").glob("*.npz"))
+    pack_ahead(built, range(3), workers=2)
+    made = sorted(path.name for path in (built.folder / "shards").glob("*/*.npz"))
     assert len(made) == 3
     packer = Packer(built, load_tokenizer(tokenizer_file(built)))
     for number, batches in enumerate(one_by_one):
         assert all(map(np.array_equal, batches, packer.shard(number)))
+
+
+def test_shards_of_another_corpus_or_setting_are_not_taken(built: RunConfig) -> None:
+    tokenizer = load_tokenizer(tokenizer_file(built))
+    Packer(built, tokenizer).prepare(0)
+    (before,) = {path.parent for path in (built.folder / "shards").glob("*/shard-00000.npz")}
+    other = dataclasses.replace(built, pack=dataclasses.replace(built.pack, fim=0.1))
+    packer = Packer(other, tokenizer)
+    packer.prepare(0)
+    assert len(list((built.folder / "shards").iterdir())) == 2
+    packer.forget_others()
+    assert before not in (built.folder / "shards").iterdir()
 
 
 def test_the_model_computes_what_transformers_computes(built: RunConfig) -> None:
@@ -326,9 +338,64 @@ def _fresh(trained: RunConfig, name: str) -> RunConfig:
     return fresh
 
 
+def test_what_the_checkpoints_were_trained_with_cannot_be_swapped(
+    trained: RunConfig, tmp_path: Path
+) -> None:
+    """Tokenizer and shape; a swapped one would go on as if nothing were, and spoil the base."""
+    file = tokenizer_file(trained)
+    right = file.read_bytes()
+    tokenizer = load_tokenizer(file)
+    tokens = tokenizer.tokens()
+    tokens[:2] = reversed(tokens[:2])
+    try:
+        make_tokenizer(tokens, tokenizer.merges()).save(file)
+        for stage in (
+            lambda: run.train(trained, 1, None, lambda _: None),
+            lambda: run.decay(trained, 1, lambda _: None),
+            lambda: run.export_run(trained, "q8_0", tmp_path / "spoilt.gguf"),
+        ):
+            with pytest.raises(PretrainError, match="another tokenizer"):
+                stage()
+        with pytest.raises(PretrainError, match="it stays"):
+            train_tokenizer(trained)
+    finally:
+        file.write_bytes(right)
+    assert train_tokenizer(trained).tokens() == tokenizer.tokens(), "the same again is no harm"
+    shape = dataclasses.replace(trained.model, hidden=trained.model.hidden * 2)
+    with pytest.raises(PretrainError, match="another shape"):
+        run.train(dataclasses.replace(trained, model=shape), 1, None, lambda _: None)
+    assert not (tmp_path / "spoilt.gguf").exists()
+
+
+def test_a_loss_log_that_was_cut_off_holds_nothing_up(tmp_path: Path) -> None:
+    log = tmp_path / "loss.jsonl"
+    state.append_point(log, state.Point(10, 99, 2.5, 1.0))
+    with log.open("a") as file:
+        file.write('{"step": 20, "tok')
+    state.rewind_points(log, 50)
+    assert state.read_points(log) == [state.Point(10, 99, 2.5, 1.0)]
+
+
+def test_an_export_that_fails_its_check_replaces_nothing(
+    trained: RunConfig, tmp_path: Path
+) -> None:
+    target = tmp_path / "base.gguf"
+    target.write_bytes(b"the good one")
+
+    def refuse(part: Path) -> None:
+        assert part.stat().st_size > 10_000
+        raise ExportError("other ids")
+
+    with pytest.raises(ExportError, match="other ids"):
+        run.export_run(trained, "q8_0", target, refuse)
+    assert [path.name for path in tmp_path.iterdir()] == ["base.gguf"]
+    assert target.read_bytes() == b"the good one"
+
+
 def test_a_branch_decays_and_leaves_the_trunk_as_it_was(trained: RunConfig) -> None:
     before = state.load(run.trunk(trained))
-    folder = run.decay(trained, 4, lambda _: None)
+    folder, finished = run.decay(trained, 4, lambda _: None)
+    assert finished
     after, branched = state.load(run.trunk(trained)), state.load(folder)
     assert before is not None and after is not None and branched is not None
     assert before[0] == after[0] and branched[0].step == before[0].step + 4

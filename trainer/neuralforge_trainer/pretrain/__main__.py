@@ -15,6 +15,7 @@ import click
 
 from neuralforge_adapters.command_line import run_command
 from neuralforge_adapters.home import Home
+from neuralforge_server.engine.protocol import EngineInfo
 from neuralforge_trainer.pretrain.config import config_path, load_config
 
 Paths = tuple[Path, ...]
@@ -84,10 +85,9 @@ def tokenizer(run: str) -> None:
 def pack(run: str, shards: int, workers: int) -> None:
     """Make batches ahead, where training is faster than one core makes them."""
     from neuralforge_trainer.pretrain.pack import pack_ahead
-    from neuralforge_trainer.pretrain.tokenizer import tokenizer_file
 
     config = load_config(run)
-    pack_ahead(config, tokenizer_file(config), range(shards), workers)
+    pack_ahead(config, range(shards), workers)
     click.echo(f"{shards} shards of {config.pack.shard_tokens} tokens are there")
 
 
@@ -121,6 +121,11 @@ def everything(context: click.Context, /, run: str, manifest: Path | None, **giv
     from neuralforge_trainer.pretrain.tokenizer import tokenizer_file
 
     config = load_config(run)
+    if corpus_file(config).is_file() and any(given.values()):
+        raise click.UsageError(
+            f"{corpus_file(config)} is there already; run the stage `corpus` with --folder and "
+            "--held-out to build it anew, then this without them"
+        )
     if not corpus_file(config).is_file():
         if config.corpus.packages:
             context.invoke(fetch, run=run, manifest=manifest)
@@ -139,7 +144,8 @@ def decay(run: str, steps: int) -> None:
     """Branch off a copy and let its rates fall to zero, for a better export of a moment."""
     from neuralforge_trainer.pretrain import run as stages
 
-    click.echo(stages.decay(load_config(run), steps, _say))
+    folder, finished = stages.decay(load_config(run), steps, _say)
+    click.echo(folder if finished else "stopped; run it again to go on")
 
 
 @group.command()
@@ -152,9 +158,13 @@ def export(run: str, precision: Literal["q8_0", "f16"], output: Path | None) -> 
     from neuralforge_trainer.pretrain.check import check_export
     from neuralforge_trainer.pretrain.tokenizer import load_tokenizer, tokenizer_file
 
-    config = load_config(run)
-    path = stages.export_run(config, precision, output)
-    info = check_export(path, load_tokenizer(tokenizer_file(config)), Home.find())
+    config, infos = load_config(run), list[EngineInfo]()
+
+    def check(part: Path) -> None:
+        infos.append(check_export(part, load_tokenizer(tokenizer_file(config)), Home.find()))
+
+    path = stages.export_run(config, precision, output, check)
+    (info,) = infos
     click.echo(
         f"{path}: {info.parameters / 1e6:.1f} M parameters, {info.file_bytes / 1e6:.1f} MB, "
         f"{info.fim_order}; llama.cpp and transformers read the same token ids"

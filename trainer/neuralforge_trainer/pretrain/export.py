@@ -60,13 +60,19 @@ def export(
     weights: Mapping[str, Tensor],
     tokenizer: Tokenizer,
     progress: Progress,
+    check: Callable[[Path], None] = lambda _: None,
 ) -> None:
-    """Write a GGUF to `path` in one step.
+    """Write a GGUF to `path` in one step, once `check` has let it pass.
 
     Raises:
         ExportError: the disk refuses; what was at `path` stands.
     """
-    _replace(path, lambda part: _write(part, name, precision, config, weights, tokenizer, progress))
+
+    def write(part: Path) -> None:
+        _write(part, name, precision, config, weights, tokenizer, progress)
+        check(part)
+
+    _replace(path, write)
 
 
 def read_weights(path: Path, model: Model) -> dict[str, Tensor]:

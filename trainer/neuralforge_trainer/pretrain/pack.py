@@ -7,24 +7,29 @@ have one length, so every batch has the same number of tokens and no attention m
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import random
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from neuralforge_adapters.base import file_digest
 from neuralforge_adapters.home import private_dir, read_json, write_atomic, write_json
 from neuralforge_trainer.errors import PretrainError
 from neuralforge_trainer.pretrain.clean import Document, digest
 from neuralforge_trainer.pretrain.config import RunConfig
-from neuralforge_trainer.pretrain.corpus import read_corpus
+from neuralforge_trainer.pretrain.corpus import corpus_file, read_corpus
 from neuralforge_trainer.pretrain.rows import RowMaker, characters_per_token
-from neuralforge_trainer.pretrain.tokenizer import Tokenizer, load_tokenizer
+from neuralforge_trainer.pretrain.tokenizer import Tokenizer, load_tokenizer, tokenizer_file
 
 _VALIDATION_BATCHES = 8
 _ENOUGH = 64
@@ -38,9 +43,9 @@ class Packer:
     """Makes shards of one run. Holds the corpus in memory."""
 
     def __init__(self, config: RunConfig, tokenizer: Tokenizer) -> None:
-        self._config = config
-        self._folder = private_dir(config.folder / "shards")
         documents = list(read_corpus(config))
+        self._config = config
+        self._folder = private_dir(config.folder / "shards" / _recipe(config))
         share = config.corpus.validation
         held = [_fraction(document.text) < share for document in documents]
         self._neighbours = _neighbours(documents, held)
@@ -85,6 +90,13 @@ class Packer:
                 break
         arrays = {length: np.stack(some) for length, some in rows.items()}
         return _ordered(arrays, self._rows, 0)[:_VALIDATION_BATCHES]
+
+    def forget_others(self) -> None:
+        """Delete shards that were made of another corpus, with other settings or another
+        tokenizer."""
+        for other in self._folder.parent.iterdir():
+            if other != self._folder:
+                shutil.rmtree(other) if other.is_dir() else other.unlink()
 
     def forget(self, number: int) -> None:
         """Delete the tokens of a shard that was trained on; how it ended stays."""
@@ -149,6 +161,19 @@ class Packer:
         return members[_shuffled(f"{self._config.seed}:{language}:{turn}", len(members))[within]]
 
 
+def _recipe(config: RunConfig) -> str:
+    """Names all that a shard is made of: 12 hex digits."""
+    made_of = [
+        config.seed,
+        sorted(config.corpus.mix.items()),
+        config.corpus.validation,
+        asdict(config.pack),
+        file_digest(corpus_file(config)),
+        file_digest(tokenizer_file(config)),
+    ]
+    return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
+
+
 @lru_cache(maxsize=32)
 def _shuffled(seed: str, size: int) -> list[int]:
     return random.Random(seed).sample(range(size), size)
@@ -185,17 +210,17 @@ def _fraction(text: str) -> float:
     return int(digest(text)[:12], 16) / 16**12
 
 
-def pack_ahead(config: RunConfig, tokenizer: Path, numbers: Sequence[int], workers: int) -> None:
+def pack_ahead(config: RunConfig, numbers: Sequence[int], workers: int) -> None:
     """Make shards in several processes, for a machine that trains faster than one core packs."""
-    Packer(config, load_tokenizer(tokenizer)).place(max(numbers, default=0))
+    Packer(config, load_tokenizer(tokenizer_file(config))).place(max(numbers, default=0))
     with ProcessPoolExecutor(workers) as pool:
-        parts = [(config, tokenizer, list(numbers[w::workers])) for w in range(workers)]
+        parts = [(config, list(numbers[w::workers])) for w in range(workers)]
         for _ in pool.map(_pack_some, parts):
             pass
 
 
-def _pack_some(part: tuple[RunConfig, Path, list[int]]) -> None:
-    config, tokenizer, numbers = part
-    packer = Packer(config, load_tokenizer(tokenizer))
+def _pack_some(part: tuple[RunConfig, list[int]]) -> None:
+    config, numbers = part
+    packer = Packer(config, load_tokenizer(tokenizer_file(config)))
     for number in numbers:
         packer.prepare(number)

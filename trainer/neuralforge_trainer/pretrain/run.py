@@ -10,11 +10,13 @@ import dataclasses
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from neuralforge_adapters.base import file_digest
 from neuralforge_adapters.home import locked
 from neuralforge_trainer.errors import ExportError, PretrainError
 from neuralforge_trainer.pretrain import export, state
@@ -36,7 +38,8 @@ def train(config: RunConfig, steps: int | None, start_from: Path | None, report:
     the place in the corpus of the GGUF `start_from`.
 
     Raises:
-        PretrainError: an earlier stage is missing, or the disk refuses a checkpoint.
+        PretrainError: an earlier stage is missing, its checkpoint is of another tokenizer or
+            shape, or the disk refuses a checkpoint.
         ExportError: `start_from` is no base of this run file, or has another tokenizer.
         TrainingDivergedError: the loss is no finite number.
         HomeError: another process trains this run.
@@ -47,12 +50,13 @@ def train(config: RunConfig, steps: int | None, start_from: Path | None, report:
         if found is None and start_from is not None:
             _adopt_tokenizer(config, start_from)
             progress = export.read_progress(start_from)
+        progress = _of_this_tokenizer(config, progress, trunk(config))
         total = -(-max(0, config.train.tokens - progress.before) // config.train.batch_tokens)
         schedule = whole_run(total, config.train.warmup_steps, config.train.decay_share)
         loop = _loop(config, schedule, trunk(config), report)
         loop.progress = progress
         if found is not None:
-            loop.resume(found[1], progress)
+            _resume(loop, found[1], progress)
             report(f"going on from step {progress.step}")
         elif start_from is not None:
             loop.model.load_state_dict(export.read_weights(start_from, loop.model))
@@ -63,39 +67,50 @@ def train(config: RunConfig, steps: int | None, start_from: Path | None, report:
         return loop.run(steps)
 
 
-def decay(config: RunConfig, steps: int, report: Report) -> Path:
-    """Branch off the trunk's newest checkpoint, let the rates fall to zero; the branch's folder.
+def decay(config: RunConfig, steps: int, report: Report) -> tuple[Path, bool]:
+    """Branch off the trunk's newest checkpoint and let the rates fall to zero.
+
+    Returns the branch's folder, and whether it has reached its end; older ones go when it has.
 
     Raises:
-        PretrainError: the trunk has no checkpoint yet.
+        PretrainError: the trunk has no checkpoint yet, or it is of another tokenizer or shape.
     """
     progress, tensors = _newest(trunk(config))
     folder = config.folder / f"branch-{progress.step}"
     with _alone(folder):
-        discard_branches(config, keep=folder)
         schedule = branch(progress.step, config.train.warmup_steps, steps)
         loop = _loop(config, schedule, folder, report)
         own = state.load(folder)
         if own is not None and own[0].step <= schedule.end:
             progress, tensors = own
-        loop.resume(tensors, progress)
-        loop.run()
-    return folder
+        _resume(loop, tensors, _of_this_tokenizer(config, progress, folder))
+        finished = loop.run()
+        if finished:
+            discard_branches(config, keep=folder)
+    return folder, finished
 
 
-def export_run(config: RunConfig, precision: export.Precision, output: Path | None) -> Path:
+def export_run(
+    config: RunConfig,
+    precision: export.Precision,
+    output: Path | None,
+    check: Callable[[Path], None] = lambda _: None,
+) -> Path:
     """Write the newest weights (a decayed branch of the newest step counts as newer) to GGUF.
 
+    `check` sees the file before it takes the place of an older one, and raises where it must not.
+
     Raises:
-        PretrainError: there is no checkpoint yet.
+        PretrainError: there is no checkpoint yet, or it is of another tokenizer.
         ExportError: the file cannot be written.
     """
     folder = newest_folder(config)
     progress, tensors = _newest(folder)
     path = output or config.folder / "exports" / f"{config.name}-{progress.step}-{precision}.gguf"
+    _of_this_tokenizer(config, progress, folder)
     tokenizer = load_tokenizer(tokenizer_file(config))
-    weights = weights_of(tensors)
-    export.export(path, config.name, precision, model_config(config), weights, tokenizer, progress)
+    shape, weights = model_config(config), weights_of(tensors)
+    export.export(path, config.name, precision, shape, weights, tokenizer, progress, check)
     return path
 
 
@@ -140,6 +155,7 @@ def _loop(config: RunConfig, schedule: Schedule, folder: Path, report: Report) -
     torch.manual_seed(config.seed)
     tokenizer = load_tokenizer(tokenizer_file(config))
     packer = Packer(config, tokenizer)
+    packer.forget_others()
     model = Model(model_config(config))
     return Loop(
         model, packer, config.train, schedule, folder, tokenizer.pad, report, device=device()
@@ -163,6 +179,29 @@ def _adopt_tokenizer(config: RunConfig, base: Path) -> None:
         raise ExportError(
             f"{base} has another tokenizer than {file}; delete that file to take the base's"
         )
+
+
+def _of_this_tokenizer(config: RunConfig, progress: Progress, folder: Path) -> Progress:
+    """`progress` with the tokenizer noted, whose ids the weights are of."""
+    file = tokenizer_file(config)
+    load_tokenizer(file)
+    digest = file_digest(file)
+    if progress.tokenizer not in ("", digest):
+        raise PretrainError(
+            f"the checkpoint in {folder} was trained with another tokenizer than {file}; put that "
+            "one back, or delete the folder to begin anew"
+        )
+    return replace(progress, tokenizer=digest)
+
+
+def _resume(loop: Loop, tensors: dict[str, Tensor], progress: Progress) -> None:
+    try:
+        loop.resume(tensors, progress)
+    except RuntimeError as error:  # torch's, with a line for each weight
+        raise PretrainError(
+            f"the checkpoint in {loop.folder} has another shape than the model of the run file; "
+            "put that back, or delete the folder to begin anew"
+        ) from error
 
 
 def _newest(folder: Path) -> tuple[Progress, dict[str, Tensor]]:

@@ -35,6 +35,8 @@ class Progress:
     """Batches of the shard that were trained on."""
     before: int = 0
     """Tokens that the base which the run began with had seen; `tokens` counts them too."""
+    tokenizer: str = ""
+    """Digest of the one that its ids are of; empty in checkpoints of before this was noted."""
 
 
 @dataclass(frozen=True)
@@ -97,17 +99,35 @@ def _progress(checkpoint: Path) -> Progress:
 
 
 def append_point(log: Path, point: Point) -> None:
-    """Add a line to the loss log."""
+    """Add a line to the loss log.
+
+    Raises:
+        PretrainError: the disk refuses; the last checkpoint stands.
+    """
     private_dir(log.parent)
-    with log.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(dataclasses.asdict(point)) + "\n")
+    try:
+        with log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(dataclasses.asdict(point)) + "\n")
+    except OSError as error:
+        raise PretrainError(
+            f"{log} cannot be written: {error}; free some room and start again: the run goes on "
+            "from its last checkpoint"
+        ) from error
 
 
 def read_points(log: Path) -> list[Point]:
-    """The loss log, oldest first; empty where there is none."""
+    """The loss log, oldest first; empty where there is none. A line cut off is left out."""
     if not log.is_file():
         return []
-    return [Point(**json.loads(line)) for line in log.read_text("utf-8").splitlines() if line]
+    found = map(_point, log.read_text("utf-8", "replace").splitlines())
+    return [point for point in found if point is not None]
+
+
+def _point(line: str) -> Point | None:
+    try:
+        return Point(**json.loads(line))
+    except (ValueError, TypeError):
+        return None
 
 
 def rewind_points(log: Path, step: int) -> None:

@@ -86,7 +86,11 @@ def load_tokenizer(path: Path) -> Tokenizer:
 
 
 def train_tokenizer(config: RunConfig) -> Tokenizer:
-    """Train on a sample of the corpus in the proportions of the mix, and keep the result."""
+    """Train on a sample of the corpus in the proportions of the mix, and keep the result.
+
+    Raises:
+        PretrainError: the corpus is too small, or a checkpoint needs the tokenizer that is there.
+    """
     from tokenizers import trainers
 
     inner = make_empty()
@@ -103,8 +107,15 @@ def train_tokenizer(config: RunConfig) -> Tokenizer:
             f"{missing} tokens are missing; add text or lower model.vocabulary"
         )
     inner.add_special_tokens(list(SPECIAL))
-    tokenizer = Tokenizer(inner)
-    tokenizer.save(tokenizer_file(config))
+    tokenizer, file = Tokenizer(inner), tokenizer_file(config)
+    if file.is_file() and any(config.folder.glob("*/checkpoint-*")):
+        before = load_tokenizer(file)
+        if (before.tokens(), before.merges()) != (tokenizer.tokens(), tokenizer.merges()):
+            raise PretrainError(
+                f"another tokenizer would come out than {file}, which the checkpoints in "
+                f"{config.folder} were trained with; it stays. Delete the checkpoints to begin anew"
+            )
+    tokenizer.save(file)
     return tokenizer
 
 
