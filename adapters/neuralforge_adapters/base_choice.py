@@ -7,6 +7,7 @@ embedded one. Knows no model: it keeps paths and digests.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -61,27 +62,44 @@ class BaseChoice:
 
     def use(self, path: Path | None) -> None:
         """Use the base at `path` (None: the embedded one) from now on, and await none."""
-        self._write(Choice(str(path) if path else None))
+        self._change(lambda _: _used(path))
 
     def wait_for(self, path: Path | None, digest: str) -> None:
         """Go on with the present base until `settle` is told of that digest."""
-        self._write(replace(self.read(), awaited=Awaited(str(path or ""), digest)))
+        self._change(lambda now: replace(now, awaited=Awaited(str(path or ""), digest)))
 
     def settle(self, digest: str) -> bool:
         """A personal adapter for the base `digest` was promoted: use it if it was awaited."""
-        awaited = self.read().awaited
-        if awaited is None or awaited.digest != digest:
-            return False
-        self.use(Path(awaited.path) if awaited.path else None)
-        return True
+
+        def settled(now: Choice) -> Choice | None:
+            if now.awaited is None or now.awaited.digest != digest:
+                return None
+            return _used(Path(now.awaited.path) if now.awaited.path else None)
+
+        return self._change(settled)
 
     def refuse(self, digest: str, reason: str) -> None:
         """No personal adapter for the awaited base `digest` was promoted, for `reason`."""
-        choice = self.read()
-        if choice.awaited is not None and choice.awaited.digest == digest:
-            self._write(replace(choice, awaited=replace(choice.awaited, refused=reason)))
 
-    def _write(self, choice: Choice) -> None:
+        def refused(now: Choice) -> Choice | None:
+            if now.awaited is None or now.awaited.digest != digest:
+                return None
+            return replace(now, awaited=replace(now.awaited, refused=reason))
+
+        self._change(refused)
+
+    def _change(self, change: Callable[[Choice], Choice | None]) -> bool:
+        """Replace what is chosen by what `change` makes of it, None for no change; whether it did.
+
+        Nobody else's choice in between is lost.
+        """
         with locked(self._path.parent / ".base.lock", timeout=30):
-            content: dict[str, Any] = asdict(choice)
-            write_json(self._path, content)
+            chosen = change(self.read())
+            if chosen is not None:
+                content: dict[str, Any] = asdict(chosen)
+                write_json(self._path, content)
+        return chosen is not None
+
+
+def _used(path: Path | None) -> Choice:
+    return Choice(str(path) if path else None)

@@ -22,7 +22,9 @@ from neuralforge_adapters.gguf_header import (
 )
 from neuralforge_adapters.presets import ENCODER_DECODER
 
-_ENCODERS = ("t5", "t5encoder", "bert", "nomic-bert", "jina-bert-v2")
+_ENCODER_DECODERS = ("t5",)
+_ENCODERS = ("t5encoder", "bert", "nomic-bert", "jina-bert-v2")
+_ENCODER = "is an encoder alone: it reads text and writes none; take a decoder, as the presets are"
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,9 @@ class BaseFacts:
     @property
     def unservable(self) -> str:
         """Why it cannot be served; empty where nothing speaks against it."""
-        return ENCODER_DECODER if self.architecture in _ENCODERS else ""
+        if self.architecture in _ENCODERS:
+            return _ENCODER
+        return ENCODER_DECODER if self.architecture in _ENCODER_DECODERS else ""
 
 
 def read_facts(path: Path) -> BaseFacts:

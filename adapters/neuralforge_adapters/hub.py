@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from neuralforge_adapters.base import check_gguf_header, file_digest, remember_digest
-from neuralforge_adapters.bases import BaseList, PulledBase
+from neuralforge_adapters.bases import EMBEDDED, BaseList, PulledBase
 from neuralforge_adapters.errors import BaseFileError, HubError
 from neuralforge_adapters.home import Home, locked
 from neuralforge_adapters.presets import presets, refuse_encoder_decoder
@@ -101,7 +101,8 @@ def pull(text: str, hub: Hub, home: Home, told: Told = lambda done, of: None) ->
     """
     source = parse_source(text)
     fetched = fetch(source, hub, home, told)
-    known = BaseList(home).find(name := text if text in presets() else Path(fetched.file).stem)
+    name = text if text in presets() else _own_name(source.repository, fetched.file, home)
+    known = BaseList(home).find(name)
     base = PulledBase(
         name=name,
         path=str(fetched.path.absolute()),
@@ -115,6 +116,15 @@ def pull(text: str, hub: Hub, home: Home, told: Told = lambda done, of: None) ->
     remember_digest(Path(base.path), base.digest, home)
     BaseList(home).add(base)
     return base
+
+
+def _own_name(repository: str, file: str, home: Home) -> str:
+    """The file's name, unless a preset, the embedded base or a file of another repository has it:
+    a name never means another base than it did before."""
+    name = Path(file).stem
+    known = BaseList(home).find(name)
+    taken = name in {*presets(), EMBEDDED} or (known and known.repository != repository)
+    return f"{repository.replace('/', '-')}-{name}" if taken else name
 
 
 def _was_fetched(known: PulledBase, path: Path) -> bool:
@@ -278,7 +288,7 @@ def _explained(source: Source, hub: Hub) -> Iterator[None]:
         yield
     except HubError:
         raise
-    except (HTTPError, OSError, HFValidationError) as error:
+    except (HTTPError, OSError, HFValidationError, ValueError) as error:
         raise HubError(_message(error, source, hub)) from error
 
 

@@ -10,7 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neuralforge_adapters.base_facts import read_facts
-from neuralforge_adapters.base_memory import Shape, serving_bytes, training_bytes
+from neuralforge_adapters.base_memory import (
+    Shape,
+    least_training_bytes,
+    serving_bytes,
+    training_bytes,
+)
 from neuralforge_adapters.bases import BaseList, is_base_path, locate
 from neuralforge_adapters.convert import CONVERTIBLE
 from neuralforge_adapters.home import Home
@@ -95,7 +100,16 @@ def _of_preset(preset: Preset, context: int) -> Report:
 
 
 def lines(report: Report) -> list[tuple[str, str]]:
-    """The report as (what, value) for a terminal."""
+    """The report as (what, value) for a terminal; what the file says stays on its line."""
+    return [(what, _printable(value)) for what, value in _lines(report)]
+
+
+def _printable(text: str) -> str:
+    """`text` without what could move the cursor or look like a line of ours."""
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
+
+
+def _lines(report: Report) -> list[tuple[str, str]]:
     shape = report.shape
     fim = f"{report.order}, tokens of {report.fim}"
     return [
@@ -109,7 +123,8 @@ def lines(report: Report) -> list[tuple[str, str]]:
         ("licence", report.licence or "not stated in the file"),
         ("serving", report.unservable or f"about {report.serving_bytes / 1e9:.2f} GB of memory "
                                          f"with a context of {report.served_context} tokens"),
-        ("training", f"about {report.training_bytes / 1e9:.1f} GB of memory"),
+        ("training", f"about {report.training_bytes / 1e9:.1f} GB of memory, at least "
+                     f"{least_training_bytes(shape) / 1e9:.1f}"),
         ("trainable", f"no: {report.untrainable}" if report.untrainable else "yes"),
     ]  # fmt: skip
 

@@ -37,7 +37,9 @@ def base_rows(home: Home, used: Path | None = None) -> list[dict[str, Any]]:
     rows = [row(EMBEDDED, own, "embedded", bytes=own.stat().st_size, licence="", source="package")]
     known = presets()
     for base in BaseList(home).all():
-        licence = known[base.name].licence if base.name in known else ""
+        preset = known.get(base.name)
+        theirs = preset is not None and preset.repository == base.repository
+        licence = preset.licence if preset is not None and theirs else ""
         rows.append(row(base.name, Path(base.path), "pulled", bytes=base.bytes, licence=licence,
                         source=base.repository))  # fmt: skip
     if str(used) not in {r["path"] for r in rows}:

@@ -6,6 +6,7 @@ its own, and only after everything that is known without it. Knows no samples.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -15,10 +16,15 @@ from pathlib import Path
 import psutil
 
 from neuralforge_adapters.base_facts import read_facts
-from neuralforge_adapters.base_memory import Shape, training_bytes
+from neuralforge_adapters.base_memory import Shape, least_training_bytes
 from neuralforge_adapters.convert import CONVERTIBLE
 from neuralforge_adapters.home import HOME_VARIABLE, PROFILE_VARIABLE, Home
 from neuralforge_server.learning.trainer_process import missing_packages
+
+_CONTAINER_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 
 
 def obstacle(path: Path, home: Home) -> str:
@@ -38,12 +44,23 @@ def shape_obstacle(architecture: str, shape: Shape) -> str:
             f"adapters for the architecture {architecture} cannot be converted for llama.cpp yet "
             f"(only for {', '.join(CONVERTIBLE)})"
         )
-    needed, there = training_bytes(shape), psutil.virtual_memory().total
+    needed, there = least_training_bytes(shape), _memory()
     if needed > there:
-        return f"it takes about {needed / 1e9:.1f} GB of memory, and there are {there / 1e9:.1f} GB"
+        return (
+            f"it takes at least {needed / 1e9:.1f} GB of memory, and there are {there / 1e9:.1f} GB"
+        )
     if missing := missing_packages():
         return f"training needs {', '.join(missing)}: pip install 'neuralforge[train]'"
     return ""
+
+
+def _memory() -> int:
+    """Bytes that the machine has, or that a container leaves this process."""
+    limits = [psutil.virtual_memory().total]
+    for file in _CONTAINER_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # absent, or `max`
+            limits.append(int(file.read_text("ascii")))
+    return min(limits)
 
 
 def _probed(path: Path, home: Home) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,12 @@ from neuralforge_adapters import base_memory
 from neuralforge_adapters.base import Base, embedded_base, open_base
 from neuralforge_adapters.base_choice import Awaited, BaseChoice, Choice
 from neuralforge_adapters.base_facts import read_facts
-from neuralforge_adapters.base_memory import Shape, serving_bytes, training_bytes
+from neuralforge_adapters.base_memory import (
+    Shape,
+    least_training_bytes,
+    serving_bytes,
+    training_bytes,
+)
 from neuralforge_adapters.bases import BaseList, PulledBase, locate
 from neuralforge_adapters.errors import BaseFileError
 from neuralforge_adapters.fim import FimTokens
@@ -26,16 +32,19 @@ from neuralforge_adapters.fim_families import (
     FimFamily,
     fim_tokens,
     named_fim,
+    unmixed,
     with_family,
 )
-from neuralforge_adapters.gguf_header import read_gguf_strings
+from neuralforge_adapters.gguf_header import read_gguf_header, read_gguf_strings
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.presets import INSTEAD, presets
 from neuralforge_adapters.store import GGUF_FILE, PERSONAL, AdapterStore, Manifest
+from neuralforge_server import training_check
 from neuralforge_server.base_report import preset_table
 from neuralforge_server.cli import group
 from neuralforge_server.engine.client import EngineClient
 from neuralforge_server.engine.llama import kept_sequences
+from neuralforge_server.engine.protocol import CompleteRequest
 from neuralforge_server.learning.trainer_process import arguments
 from neuralforge_server.learning.trigger import Facts, Job, decide
 from neuralforge_server.settings import LearningSettings
@@ -332,6 +341,32 @@ def test_what_the_metadata_names_goes_before_the_spelling_but_never_by_halves() 
     ids = {"<fim_prefix>": 1, "<fim_suffix>": 2, "<fim_middle>": 3}
     assert with_family(FimTokens(4, 5, 6), ids.get) == FimTokens(4, 5, 6)
     assert with_family(FimTokens(4, None, 6), ids.get) == FimTokens(1, 2, 3)
+    for mixed in (FimTokens(4, 2, 3), FimTokens(4, None, None), NOTHING):
+        assert unmixed(mixed, ids.get) == FimTokens(1, 2, 3), "llama.cpp fills in one by one"
+    assert unmixed(FimTokens(4, 5, 6), ids.get) == FimTokens(4, 5, 6)
+    assert unmixed(FimTokens(4, 5, 6), {}.get) == FimTokens(4, 5, 6)
+
+
+def test_the_engine_takes_the_fim_tokens_that_show_and_the_trainer_take(
+    tmp_path: Path, home: Home
+) -> None:
+    """A file that names one of the three alone, and that one wrongly."""
+    path = tiny(tmp_path / "half.gguf")
+    right = read_facts(path)
+    content = path.read_bytes()
+    for kind in (b"fim_suf", b"fim_mid"):
+        content = content.replace(b"ggml." + kind, b"ggml." + kind[::-1])
+    key = content.index(b"fim_pre_token_id") + len(b"fim_pre_token_id") + 4
+    path.write_bytes(content[:key] + (100).to_bytes(4, "little") + content[key + 4 :])
+    assert named_fim(read_gguf_header(path).metadata) == FimTokens(100, None, None)
+    assert read_facts(path).fim == right.fim != ""
+    with EngineClient(open_base(path, home)) as engine:
+        assert engine.info.fim_order == "prefix-first"
+        shown = engine.complete(CompleteRequest("x = ", "\n", max_tokens=4, evaluation=True)).text
+    other = tiny(tmp_path / "whole.gguf")
+    with EngineClient(open_base(other, home)) as engine:
+        wanted = CompleteRequest("x = ", "\n", max_tokens=4, evaluation=True)
+        assert shown == engine.complete(wanted).text
 
 
 @pytest.mark.parametrize(
@@ -393,3 +428,38 @@ def test_too_little_memory_is_told_before_any_training() -> None:
     huge = Shape(1, 10**13, 1, 1, 1, 1, 1)
     assert "of memory, and there are" in shape_obstacle("qwen2", huge)
     assert "gemma cannot be converted" in shape_obstacle("gemma", huge)
+
+
+def test_what_trains_with_savings_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = presets()["qwen2.5-coder-0.5b"].shape
+    least, most = least_training_bytes(shape), training_bytes(shape)
+    there = (least + most) // 2
+    assert least < 0.7 * most
+    monkeypatch.setattr(training_check, "_CONTAINER_LIMITS", (tmp_limit := _Limit(there),))
+    assert shape_obstacle("qwen2", shape) == ""
+    tmp_limit.bytes = least - 1
+    assert "at least" in shape_obstacle("qwen2", shape)
+
+
+@dataclass
+class _Limit:
+    """A container's file that says how much memory it has."""
+
+    bytes: int
+
+    def read_text(self, _encoding: str) -> str:
+        return f"{self.bytes}\n"
+
+
+def test_a_file_cannot_add_lines_to_what_show_says(tmp_path: Path) -> None:
+    path = tmp_path / "forged.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_name("good\x1b[2K\ntrainable yes")
+    writer.add_tensor("token_embd.weight", np.zeros((8, 32), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    said = run("show", str(path)).stdout
+    assert "good" in said and "\x1b" not in said
+    assert not [line for line in said.splitlines() if line.startswith("trainable yes")]

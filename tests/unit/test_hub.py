@@ -19,6 +19,8 @@ from neuralforge_adapters.bases import BaseList, locate
 from neuralforge_adapters.errors import BaseFileError, HomeError, HubError
 from neuralforge_adapters.home import Home, locked
 from neuralforge_adapters.hub import Hub, Source, fetch, parse_source, pull
+from neuralforge_adapters.presets import presets
+from neuralforge_server.base_rows import base_rows
 
 NAME = "tiny-Q8_0.gguf"
 CHUNK = 10 * 2**20
@@ -214,6 +216,23 @@ def test_a_pulled_base_is_listed_under_its_name_with_its_digest_known(
     assert list(digests.values()) == [base.digest]
     assert open_base(locate("tiny-Q8_0", home), home).digest == base.digest
     assert pull(f"{REPOSITORY}:{NAME}", hub, home).own, "pulled again, it is still to be deleted"
+
+
+def test_a_name_never_means_another_base_than_it_did(server: FakeHub, hub: Hub, home: Home) -> None:
+    """Files of one name in two repositories, and of the name of a preset or the embedded base."""
+    preset = next(iter(presets()))
+    server.files |= {f"{name}.gguf": server.files[NAME] for name in (preset, "embedded")}
+    first = pull(f"{REPOSITORY}:{NAME}", hub, home)
+    server.repository = "another/tiny-GGUF"
+    names = [
+        pull(f"another/tiny-GGUF:{file}", hub, home).name
+        for file in (NAME, f"{preset}.gguf", "embedded.gguf")
+    ]
+    assert names == [f"another-tiny-GGUF-{n}" for n in ("tiny-Q8_0", preset, "embedded")]
+    assert BaseList(home).find("tiny-Q8_0") == first
+    rows = {row["name"]: row for row in base_rows(home)}
+    assert rows[f"another-tiny-GGUF-{preset}"]["licence"] == ""
+    assert rows[preset]["state"] == "to be pulled"
 
 
 def test_a_users_own_file_of_a_listed_bases_name_is_not_removed(

@@ -6,8 +6,6 @@ Invariant: nothing here imports torch; what measures or trains runs in the train
 from __future__ import annotations
 
 import dataclasses
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -139,8 +137,7 @@ def remove(name: str, as_json: bool) -> None:
 def evaluate(arguments: tuple[str, ...]) -> None:
     """Measure bases on repositories that none was trained on."""
     require_packages()
-    module = "neuralforge_trainer.evaluate.bases"
-    sys.exit(subprocess.call([sys.executable, "-P", "-m", module, *arguments]))
+    run_trainer("neuralforge_trainer.evaluate.bases", arguments)
 
 
 def _train(base: Path, home: Home, wait: bool) -> str:

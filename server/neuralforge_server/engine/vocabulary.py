@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralforge_adapters.fim import FimTokens
+from neuralforge_adapters.fim_families import unmixed
 
 
 class Vocabulary:
@@ -35,13 +36,19 @@ class Vocabulary:
 
     @property
     def fim(self) -> FimTokens:
-        """The special tokens for filling in, as the file's metadata or llama.cpp names them."""
+        """The special tokens for filling in: as the file's metadata or llama.cpp names them all,
+        else those of a known family."""
         ids = (
             llama_cpp.llama_vocab_fim_pre(self._vocab),
             llama_cpp.llama_vocab_fim_suf(self._vocab),
             llama_cpp.llama_vocab_fim_mid(self._vocab),
         )
-        return FimTokens(*map(_known, ids))
+        return unmixed(FimTokens(*map(_known, ids)), self._marks().get)
+
+    def _marks(self) -> dict[str, int]:
+        """Tokens that may be marks of a family, by their text."""
+        found = ((piece, t) for t, piece in enumerate(self._pieces) if piece.startswith(b"<"))
+        return {piece.decode("utf-8", "replace"): t for piece, t in found}
 
     @property
     def repository_name(self) -> int | None:
