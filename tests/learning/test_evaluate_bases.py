@@ -26,6 +26,7 @@ from neuralforge_trainer.evaluate.bases import (
     markdown,
     questions,
 )
+from neuralforge_trainer.samples.repository import open_repository
 
 CODE = Path(neuralforge_server.__file__).parent
 FILES = ("documents.py", "framing.py", "settings.py", "transport.py")
@@ -122,8 +123,9 @@ def test_the_command_tells_bases_of_one_file_name_apart_and_knows_bases_by_name(
     digests = (open_base(path, home).digest[:8] for path in (old, None))
     assert labels == [*(f"embedded ({digest})" for digest in digests), "other"]
     assert result.stdout.startswith(
-        "By `neuralforge bases evaluate`: 3 questions, at most 1 of each kind from each of the "
-        f"repositories {clone.parent.name}/asked.\n\n| language |"
+        "By `neuralforge bases evaluate --items 1 --seed 0`: 3 questions, at most 1 of each kind "
+        f"from each of the repositories {clone.parent.name}/asked at "
+        f"{open_repository(clone).head[:12]}.\n\n| language |"
     )
 
 

@@ -46,6 +46,10 @@ LANGUAGES = {
     "typescriptreact": "typescript",
     "javascript": "javascript",
     "javascriptreact": "javascript",
+    "go": "go",
+    "rust": "rust",
+    "java": "java",
+    "c": "c",
 }
 _BLOCK_LINES = 5
 _FEWEST_LINES = 20
@@ -190,14 +194,18 @@ def markdown(cells: Sequence[Figure], origin: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _origin(clones: Sequence[Path], items: int, asked: int) -> str:
+def _origin(clones: Sequence[Path], items: int, asked: int, seed: int) -> str:
     """What was asked of which repositories, by which command."""
-    places = [clone.resolve() for clone in clones]
-    names = ", ".join(f"{place.parent.name}/{place.name}" for place in places)
+    names = ", ".join(f"{_name(clone)} at {open_repository(clone).head[:12]}" for clone in clones)
     return (
-        f"By `neuralforge bases evaluate`: {asked} questions, at most {items} of each kind from "
-        f"each of the repositories {names}."
+        f"By `neuralforge bases evaluate --items {items} --seed {seed}`: {asked} questions, at "
+        f"most {items} of each kind from each of the repositories {names}."
     )
+
+
+def _name(clone: Path) -> str:
+    place = clone.absolute()
+    return f"{place.parent.name}/{place.name}"
 
 
 def _files(repository: Repository) -> Iterator[tuple[str, str]]:
@@ -347,7 +355,7 @@ def command(
     answers = {label: ask(base, asked, lambda line: click.echo(line, err=True))
                for label, base in labelled(bases).items()}  # fmt: skip
     cells = figures(asked, answers, seed)
-    click.echo(markdown(cells, _origin(clones, items, len(asked))), nl=False)
+    click.echo(markdown(cells, _origin(clones, items, len(asked), seed)), nl=False)
     if output is not None:
         write_json(output, [dataclasses.asdict(cell) for cell in cells])
 
