@@ -33,6 +33,7 @@ from neuralforge_trainer.learn.replay import ReplayBuffer
 from neuralforge_trainer.samples.git import choose_author, user_commits
 from neuralforge_trainer.samples.repository import open_repository
 from neuralforge_trainer.settings import Job, JobSettings, make_settings, read_job
+from neuralforge_trainer.unfinished import note
 from trained import Trained
 
 
@@ -318,3 +319,12 @@ def test_secrets_are_neither_learnt_nor_kept(
     material = collect(home, Job(repository=made.root, settings=_lenient()))
     assert any(s.path == "cloud.py" for s in material.samples)
     assert not any(token in s.prefix + s.middle + s.suffix for s in material.samples)
+
+
+def test_an_interrupted_training_that_has_too_little_left_learns_what_is_new(
+    home: Home, house_repository: Path
+) -> None:
+    job = Job(repository=house_repository)
+    note(home, job, 1.0)  # as after a history that was rewritten
+    run = _Run(home, job, Reporter(home, job.source, lambda _: None))
+    assert len(run._collect().samples) >= job.settings.least_samples

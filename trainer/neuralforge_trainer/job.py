@@ -87,8 +87,9 @@ def run_job(home: Home, job: Job, listener: Listener = lambda state: None) -> Ou
             raise
         except Exception as error:
             _refuse_base(home, job, str(error) or type(error).__name__)
-            with contextlib.suppress(HomeError, OSError):  # a full disk: its own message matters
+            if not isinstance(error, HomeError):  # with room on the disk again, it goes on
                 clear(home)
+            with contextlib.suppress(HomeError):  # a full disk: its own message is the one to see
                 reporter.fail(error)
             raise
 
@@ -124,8 +125,7 @@ class _Run:
         return outcome
 
     def _finish(self) -> Outcome:
-        self._job = continued(self._home, self._job)
-        self._material = material = collect(self._home, self._job)
+        self._material = material = self._collect()
         note(self._home, self._job, material.until)
         self._reporter.enter("collecting", material.message)
         self._pace.wait()
@@ -138,6 +138,14 @@ class _Run:
         update.forget()
         clear(self._home)
         return outcome
+
+    def _collect(self) -> Material:
+        """What an interrupted training had, if there is one and it still gives enough."""
+        before = continued(self._home, self._job)
+        if before != self._job:
+            with contextlib.suppress(NothingToLearnError):
+                return collect(self._home, before)
+        return collect(self._home, self._job)
 
     def _stopped(self, stop: TrainingStoppedError) -> Outcome:
         """Of a run that was given up nothing stays; one that goes on later keeps its checkpoint."""

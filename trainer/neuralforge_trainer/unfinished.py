@@ -28,10 +28,14 @@ def continued(home: Home, job: Job) -> Job:
 def note(home: Home, job: Job, until: float | None) -> None:
     """`job` is begun with what its source held up to the time `until` (Unix seconds).
 
+    None for a source that does not grow.
+
     Raises:
         HomeError: the disk is full or read-only.
     """
-    if until is not None:
+    if until is None:
+        clear(home)
+    else:
         write_json(home.unfinished_training, {"job": _key(job), "until": until})
 
 
