@@ -8,7 +8,7 @@ Spellings: the tokenizers that the families publish, and llama.cpp's `llama-voca
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 from neuralforge_adapters.fim import FimTokens
 
@@ -68,11 +68,3 @@ def with_family(named: FimTokens, find: Find) -> FimTokens:
     Never a mixture of both: half of one family's tokens says nothing to a model.
     """
     return named if named.complete else fim_tokens(find)
-
-
-def unmixed(found: FimTokens, find: Find) -> FimTokens:
-    """What llama.cpp found, which fills in token by token what the metadata lacks: where that
-    made a mixture with a known family, the family's."""
-    family = fim_tokens(find)
-    shared = {*astuple(found)} & {*astuple(family)}
-    return family if family.complete and (shared or not found.complete) else found

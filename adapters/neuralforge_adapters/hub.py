@@ -119,12 +119,14 @@ def pull(text: str, hub: Hub, home: Home, told: Told = lambda done, of: None) ->
 
 
 def _own_name(repository: str, file: str, home: Home) -> str:
-    """The file's name, unless a preset, the embedded base or a file of another repository has it:
-    a name never means another base than it did before."""
+    """The file's name, unless a preset, the embedded base or another file has it: a name never
+    means another base than it did before."""
     name = Path(file).stem
     known = BaseList(home).find(name)
-    taken = name in {*presets(), EMBEDDED} or (known and known.repository != repository)
-    return f"{repository.replace('/', '-')}-{name}" if taken else name
+    other = known is not None and (known.repository, known.file) != (repository, file)
+    if not other and name not in {*presets(), EMBEDDED}:
+        return name
+    return f"{repository}/{file.removesuffix('.gguf')}".replace("/", "-")
 
 
 def _was_fetched(known: PulledBase, path: Path) -> bool:

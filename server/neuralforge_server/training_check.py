@@ -6,25 +6,18 @@ its own, and only after everything that is known without it. Knows no samples.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import psutil
-
 from neuralforge_adapters.base_facts import read_facts
 from neuralforge_adapters.base_memory import Shape, least_training_bytes
 from neuralforge_adapters.convert import CONVERTIBLE
 from neuralforge_adapters.home import HOME_VARIABLE, PROFILE_VARIABLE, Home
+from neuralforge_adapters.machine_memory import total_bytes
 from neuralforge_server.learning.trainer_process import missing_packages
-
-_CONTAINER_LIMITS = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
 
 
 def obstacle(path: Path, home: Home) -> str:
@@ -44,7 +37,7 @@ def shape_obstacle(architecture: str, shape: Shape) -> str:
             f"adapters for the architecture {architecture} cannot be converted for llama.cpp yet "
             f"(only for {', '.join(CONVERTIBLE)})"
         )
-    needed, there = least_training_bytes(shape), _memory()
+    needed, there = least_training_bytes(shape), total_bytes()
     if needed > there:
         return (
             f"it takes at least {needed / 1e9:.1f} GB of memory, and there are {there / 1e9:.1f} GB"
@@ -52,15 +45,6 @@ def shape_obstacle(architecture: str, shape: Shape) -> str:
     if missing := missing_packages():
         return f"training needs {', '.join(missing)}: pip install 'neuralforge[train]'"
     return ""
-
-
-def _memory() -> int:
-    """Bytes that the machine has, or that a container leaves this process."""
-    limits = [psutil.virtual_memory().total]
-    for file in _CONTAINER_LIMITS:
-        with contextlib.suppress(OSError, ValueError):  # absent, or `max`
-            limits.append(int(file.read_text("ascii")))
-    return min(limits)
 
 
 def _probed(path: Path, home: Home) -> str:

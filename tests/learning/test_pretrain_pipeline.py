@@ -361,9 +361,13 @@ def test_what_the_checkpoints_were_trained_with_cannot_be_swapped(
     finally:
         file.write_bytes(right)
     assert train_tokenizer(trained).tokens() == tokenizer.tokens(), "the same again is no harm"
-    shape = dataclasses.replace(trained.model, hidden=trained.model.hidden * 2)
-    with pytest.raises(PretrainError, match="another shape"):
-        run.train(dataclasses.replace(trained, model=shape), 1, None, lambda _: None)
+    for changed in ({"hidden": 2 * trained.model.hidden}, {"layers": 1}, {"heads": 4}):
+        shape = dataclasses.replace(trained.model, **changed)
+        other = dataclasses.replace(trained, model=shape)
+        with pytest.raises(PretrainError, match=f"another {next(iter(changed))} than"):
+            run.train(other, 1, None, lambda _: None)
+        with pytest.raises(PretrainError, match="run file's `model`"):
+            run.export_run(other, "q8_0", tmp_path / "spoilt.gguf")
     assert not (tmp_path / "spoilt.gguf").exists()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gguf_maker import make_adapter, make_base
-from neuralforge_adapters import base_memory
+from neuralforge_adapters import base_memory, machine_memory
 from neuralforge_adapters.base import Base, embedded_base, open_base
 from neuralforge_adapters.base_choice import Awaited, BaseChoice, Choice
 from neuralforge_adapters.base_facts import read_facts
@@ -32,14 +31,12 @@ from neuralforge_adapters.fim_families import (
     FimFamily,
     fim_tokens,
     named_fim,
-    unmixed,
     with_family,
 )
 from neuralforge_adapters.gguf_header import read_gguf_header, read_gguf_strings
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.presets import INSTEAD, presets
 from neuralforge_adapters.store import GGUF_FILE, PERSONAL, AdapterStore, Manifest
-from neuralforge_server import training_check
 from neuralforge_server.base_report import preset_table
 from neuralforge_server.cli import group
 from neuralforge_server.engine.client import EngineClient
@@ -341,10 +338,6 @@ def test_what_the_metadata_names_goes_before_the_spelling_but_never_by_halves() 
     ids = {"<fim_prefix>": 1, "<fim_suffix>": 2, "<fim_middle>": 3}
     assert with_family(FimTokens(4, 5, 6), ids.get) == FimTokens(4, 5, 6)
     assert with_family(FimTokens(4, None, 6), ids.get) == FimTokens(1, 2, 3)
-    for mixed in (FimTokens(4, 2, 3), FimTokens(4, None, None), NOTHING):
-        assert unmixed(mixed, ids.get) == FimTokens(1, 2, 3), "llama.cpp fills in one by one"
-    assert unmixed(FimTokens(4, 5, 6), ids.get) == FimTokens(4, 5, 6)
-    assert unmixed(FimTokens(4, 5, 6), {}.get) == FimTokens(4, 5, 6)
 
 
 def test_the_engine_takes_the_fim_tokens_that_show_and_the_trainer_take(
@@ -430,25 +423,23 @@ def test_too_little_memory_is_told_before_any_training() -> None:
     assert "gemma cannot be converted" in shape_obstacle("gemma", huge)
 
 
-def test_what_trains_with_savings_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_trains_with_savings_is_not_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shape = presets()["qwen2.5-coder-0.5b"].shape
     least, most = least_training_bytes(shape), training_bytes(shape)
     there = (least + most) // 2
     assert least < 0.7 * most
-    monkeypatch.setattr(training_check, "_CONTAINER_LIMITS", (tmp_limit := _Limit(there),))
+    files = (tmp_path / "max", tmp_path / "current")
+    monkeypatch.setattr(machine_memory, "CONTAINER", (files,))
+    files[1].write_text(f"{1 << 20}\n")
+    files[0].write_text(f"{there}\n")
     assert shape_obstacle("qwen2", shape) == ""
-    tmp_limit.bytes = least - 1
+    assert machine_memory.available_bytes() <= there - (1 << 20), "what the trainer goes by"
+    files[0].write_text(f"{least - 1}\n")
     assert "at least" in shape_obstacle("qwen2", shape)
-
-
-@dataclass
-class _Limit:
-    """A container's file that says how much memory it has."""
-
-    bytes: int
-
-    def read_text(self, _encoding: str) -> str:
-        return f"{self.bytes}\n"
+    files[0].write_text("max\n")
+    assert machine_memory.total_bytes() == psutil.virtual_memory().total
 
 
 def test_a_file_cannot_add_lines_to_what_show_says(tmp_path: Path) -> None:

@@ -222,7 +222,10 @@ def test_a_name_never_means_another_base_than_it_did(server: FakeHub, hub: Hub, 
     """Files of one name in two repositories, and of the name of a preset or the embedded base."""
     preset = next(iter(presets()))
     server.files |= {f"{name}.gguf": server.files[NAME] for name in (preset, "embedded")}
+    server.files[f"small/{NAME}"] = server.files[NAME]
     first = pull(f"{REPOSITORY}:{NAME}", hub, home)
+    beside = pull(f"{REPOSITORY}:small/{NAME}", hub, home)
+    assert beside.name == f"{REPOSITORY}/small/tiny-Q8_0".replace("/", "-")
     server.repository = "another/tiny-GGUF"
     names = [
         pull(f"another/tiny-GGUF:{file}", hub, home).name

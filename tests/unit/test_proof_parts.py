@@ -13,8 +13,9 @@ import pytest
 
 from git_maker import GitMaker, isolate
 from neuralforge_adapters.base import Base
+from neuralforge_adapters.errors import HomeError
 from neuralforge_adapters.home import Home
-from neuralforge_trainer.errors import NothingToLearnError, ProofError
+from neuralforge_trainer.errors import CodeChangedError, NothingToLearnError, ProofError
 from neuralforge_trainer.evaluate.heldout import Item
 from neuralforge_trainer.evaluate.history import settings as proof_settings
 from neuralforge_trainer.evaluate.history.__main__ import Travel
@@ -32,7 +33,7 @@ from neuralforge_trainer.evaluate.history.goals import compare, judge_goals
 from neuralforge_trainer.evaluate.history.kept import Cell, Cost, Kept, Mark, Typed
 from neuralforge_trainer.evaluate.history.page import page
 from neuralforge_trainer.evaluate.history.periods import Passage, Plan, make_plan
-from neuralforge_trainer.evaluate.history.report import About, make_report, markdown
+from neuralforge_trainer.evaluate.history.report import About, Report, make_report, markdown
 from neuralforge_trainer.evaluate.history.sets import History, find_clone, named, read_set
 from neuralforge_trainer.evaluate.history.settings import ProofSettings
 from neuralforge_trainer.evaluate.history.significance import bootstrap_p, holm
@@ -366,9 +367,18 @@ def test_code_that_changes_under_a_run_stops_it_and_drops_what_is_not_settled(
     course._settle()
     kept.put(after, marks("x"))
     monkeypatch.setattr(proof_settings, "code_digest", lambda: "another")
-    with pytest.raises(ProofError, match="copy of the code"):
+    with pytest.raises(CodeChangedError, match="copy of the code"):
         course._settle()
     assert before in kept and after not in kept
+    kept.put(after, marks("x"))
+
+    def fail(_self: Course) -> None:
+        raise ProofError("the half-edited module cannot be imported")
+
+    monkeypatch.setattr(Course, "_travel", fail)
+    with pytest.raises(CodeChangedError):
+        course.travel()
+    assert after not in kept, "whatever ended it"
 
 
 def test_one_history_that_fails_holds_up_no_other(
@@ -390,6 +400,19 @@ def test_one_history_that_fails_holds_up_no_other(
     assert seen == [1, 2], "written as it grows"
     with pytest.raises(NothingToLearnError, match="me/bad: update 3"):
         travel.all([histories[1], histories[1]])
+
+    def full(_report: Report) -> None:
+        raise HomeError("no room for the report")
+
+    with pytest.raises(HomeError):
+        travel.all(histories, full)
+
+    def changed(_travel: Travel, _history: History) -> tuple[About, Answers]:
+        raise CodeChangedError("edited")
+
+    monkeypatch.setattr(Travel, "one", changed)
+    with pytest.raises(CodeChangedError):
+        travel.all(histories)
 
 
 def test_a_window_in_which_nothing_is_asked_or_typed_leaves_its_systems_out(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -28,11 +29,14 @@ def maker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> GitMaker:
 
 
 def walk(
-    maker: GitMaker, since: float | None = None, newest: int | None = None
+    maker: GitMaker,
+    since: float | None = None,
+    newest: int | None = None,
+    until: float = math.inf,
 ) -> list[CommitChange]:
     repository = open_repository(maker.root)
     author = choose_author(repository, ADA.name).author
-    return list(user_commits(repository, author, since, newest))
+    return list(user_commits(repository, author, since, newest, until))
 
 
 def ids(changes: list[CommitChange]) -> list[str]:
@@ -137,6 +141,18 @@ def test_since_and_newest_leave_out_what_is_older(maker: GitMaker) -> None:
     made = [maker.commit({"a.py": f"value = {number}\n"}) for number in range(5)]
     assert ids(walk(maker, since=maker.now - 120)) == made[3:]
     assert ids(walk(maker, newest=2)) == made[3:]
+
+
+def test_what_was_made_after_a_time_changes_nothing_of_what_was_found_before(
+    maker: GitMaker,
+) -> None:
+    for number in range(24):
+        maker.commit({"a.py": f"value = {number}\n"})
+    maker.commit({f"part_{number}.py": "value = 0\n" for number in range(12)})
+    before, then = ids(walk(maker, newest=10)), maker.now
+    for turn in range(12):  # so that twelve files are no longer too many
+        maker.commit({f"more_{number}.py": f"value = {turn}\n" for number in range(12)})
+    assert ids(walk(maker, newest=10, until=then)) == before != ids(walk(maker, newest=10))
 
 
 def test_a_bulk_commit_is_left_out_of_a_long_history_only(maker: GitMaker) -> None:

@@ -53,6 +53,10 @@ def test_every_kind_of_secret_is_replaced(text: str, secret: str) -> None:
         'use("AP5budTFpbypB")',
         "x = 'eyJhbGciOiJI.eyJz.abc'",
         "x" * 1001,
+        "key = 'AKIAIOSFODNNEXAMPLEX'",
+        "use(sk_live_abcdefghijklmnopqrstuvwx)",
+        "'qWeRtYuIoPaSdFgHjKlZxCvBnM'",
+        '"fEdCaBcDfAeBdCfA"',
     ],
 )
 def test_every_kind_of_secret_is_suspected(text: str) -> None:

@@ -144,9 +144,11 @@ def test_a_start_that_met_another_trainer_is_no_try(home: Home, attempts: Attemp
         attempts.met_another(job)
     last = attempts.last()
     assert last is not None and last.tries == 1 and attempts.unfinished(None) == job
-    attempts.met_another(job)
     attempts.met_another(Job(TWO))
     assert attempts.last() == last
+    attempts.met_another(job)
+    last = attempts.last()
+    assert last is not None and last.tries == 0, "another editor's training, from the beginning"
 
 
 def test_trainings_that_end_well_do_not_count_as_tries(attempts: Attempts) -> None:

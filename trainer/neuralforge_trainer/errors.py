@@ -88,6 +88,10 @@ class ProofError(NeuralForgeError):
     """A travel through a history cannot go on, or its list of histories cannot be used."""
 
 
+class CodeChangedError(ProofError):
+    """The code that learns or asks was edited under a run of the proof."""
+
+
 class PretrainError(NeuralForgeError):
     """A stage of pretraining cannot go on."""
 

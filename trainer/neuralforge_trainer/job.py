@@ -18,7 +18,7 @@ import psutil
 
 from neuralforge_adapters.base import file_digest, open_base
 from neuralforge_adapters.base_choice import BaseChoice
-from neuralforge_adapters.errors import HomeError, NeuralForgeError
+from neuralforge_adapters.errors import AdapterError, HomeError, NeuralForgeError
 from neuralforge_adapters.home import Home
 from neuralforge_adapters.pinned import pinned_versions
 from neuralforge_adapters.stack import ResolvedAdapter, ResolvedStack
@@ -47,6 +47,9 @@ _TRAINED, _MEASURED, _PUBLISHED = 70, 95, 100
 """Percent done when a part of the work is."""
 
 INTERRUPTED = "interrupted; its samples stay new; train again to go on"
+
+_GOES_ON_AFTER = (HomeError, AdapterError, OSError)
+"""The disk's refusals: with room again, the training goes on from its checkpoint."""
 
 Result = Literal["published", "refused", "nothing", "cancelled", "interrupted"]
 Listener = Callable[[TrainerState], None]
@@ -87,7 +90,7 @@ def run_job(home: Home, job: Job, listener: Listener = lambda state: None) -> Ou
             raise
         except Exception as error:
             _refuse_base(home, job, str(error) or type(error).__name__)
-            if not isinstance(error, HomeError):  # with room on the disk again, it goes on
+            if not isinstance(error, _GOES_ON_AFTER):
                 clear(home)
             with contextlib.suppress(HomeError):  # a full disk: its own message is the one to see
                 reporter.fail(error)
@@ -150,7 +153,7 @@ class _Run:
     def _stopped(self, stop: TrainingStoppedError) -> Outcome:
         """Of a run that was given up nothing stays; one that goes on later keeps its checkpoint."""
         if stop.skip:
-            (self._material or collect(self._home, self._job)).remember()
+            (self._material or self._collect()).remember()
         if not stop.later:
             clear(self._home)
             _refuse_base(self._home, self._job, str(stop))
@@ -203,7 +206,7 @@ class _Run:
         try:
             self._remember(material, update)
         except NeuralForgeError as error:
-            message += f". It is in force, but its samples will be learnt once more: {error}"
+            message += f". It is in force, but not all could be noted after it: {error}"
         reporter.enter("done", message, _PUBLISHED, version.reference)
         return Outcome("published", message, version.reference, gate)
 
@@ -250,20 +253,21 @@ class _Run:
         return self._store.publish(staged, manifest)
 
     def _remember(self, material: Material, update: Any) -> None:
-        """What was learnt is no longer new; what the new version replaces may go.
+        """What waited for the version has it; what was learnt is no longer new; what the version
+        replaces may go.
 
         Raises:
-            NeuralForgeError: the disk refuses.
+            NeuralForgeError: the disk refuses; what could not be noted is learnt once more.
         """
         from neuralforge_trainer.learn.replay import ReplayBuffer
 
+        BaseChoice(self._home).settle(self._base.digest)
         with ReplayBuffer(self._home.replay_buffer, self._settings.replay_capacity) as buffer:
             if not material.known:
                 buffer.add(material.samples)
             buffer.expire(self._settings.replay_days)
         material.remember()
         remember_preferences(self._home, update.preferences)
-        BaseChoice(self._home).settle(self._base.digest)
         if self._settings.progressive:
             serve_too(self._home, self._task.name)
         pinned = pinned_versions(self._task.name, self._home)

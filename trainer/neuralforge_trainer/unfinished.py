@@ -2,8 +2,9 @@
 
 A checkpoint belongs to the very samples that it was trained on. What was written since is left for
 the training after: collected too, it would make another run, and one that is interrupted every day
-would never end. Invariant: one note, of the training that was begun last; it goes when that ends.
-Knows no sample.
+would never end. What a source lets go of late, as the log does of texts that were accepted in the
+last minutes, still makes another run. Invariant: one note, of the training that was begun last; it
+goes when that ends. Knows no sample.
 """
 
 from __future__ import annotations

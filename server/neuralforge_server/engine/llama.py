@@ -18,6 +18,8 @@ import llama_cpp
 
 from neuralforge_adapters.errors import BaseFileError
 from neuralforge_adapters.fim import choose_order, heal
+from neuralforge_adapters.fim_families import named_fim
+from neuralforge_adapters.gguf_header import read_gguf_header
 from neuralforge_server.engine.candidates import Rivals, other_texts
 from neuralforge_server.engine.evaluate import Evaluator, Logits, StoppedError
 from neuralforge_server.engine.generate import (
@@ -66,7 +68,8 @@ class LlamaEngine:
     def __init__(self, request: LoadRequest, stop: StopFlag) -> None:
         self._stop = stop
         self._model = _load_model(Path(request.base), request.gpu_layers)
-        self._vocabulary = Vocabulary(llama_cpp.llama_model_get_vocab(self._model))
+        named = named_fim(read_gguf_header(Path(request.base)).metadata)
+        self._vocabulary = Vocabulary(llama_cpp.llama_model_get_vocab(self._model), named)
         trained = llama_cpp.llama_model_n_ctx_train(self._model)
         size = min(request.context, trained)
         self._abort = abort_callback(llama_cpp.ggml_abort_callback)

@@ -13,14 +13,20 @@ import numpy as np
 import numpy.typing as npt
 
 from neuralforge_adapters.fim import FimTokens
-from neuralforge_adapters.fim_families import unmixed
+from neuralforge_adapters.fim_families import with_family
+
+_NONE_NAMED = FimTokens(None, None, None)
 
 
 class Vocabulary:
     """The tokens of one loaded llama.cpp model."""
 
-    def __init__(self, vocab: int) -> None:
+    def __init__(self, vocab: int, named: FimTokens = _NONE_NAMED) -> None:
+        """`named`: the FIM tokens that the file's metadata names. llama.cpp fills in by their texts
+        what is lacking, one by one, which may mix two families."""
         self._vocab = vocab
+        self.fim = with_family(named, self._by_text)
+        """The special tokens for filling in."""
         self.size: int = llama_cpp.llama_vocab_n_tokens(vocab)
         self.end_tokens = frozenset(
             t for t in range(self.size) if llama_cpp.llama_vocab_is_eog(vocab, t)
@@ -35,22 +41,6 @@ class Vocabulary:
         self._sorted_ids = np.array([t for _, t in spoken], dtype=np.int64)
 
     @property
-    def fim(self) -> FimTokens:
-        """The special tokens for filling in: as the file's metadata or llama.cpp names them all,
-        else those of a known family."""
-        ids = (
-            llama_cpp.llama_vocab_fim_pre(self._vocab),
-            llama_cpp.llama_vocab_fim_suf(self._vocab),
-            llama_cpp.llama_vocab_fim_mid(self._vocab),
-        )
-        return unmixed(FimTokens(*map(_known, ids)), self._marks().get)
-
-    def _marks(self) -> dict[str, int]:
-        """Tokens that may be marks of a family, by their text."""
-        found = ((piece, t) for t, piece in enumerate(self._pieces) if piece.startswith(b"<"))
-        return {piece.decode("utf-8", "replace"): t for piece, t in found}
-
-    @property
     def repository_name(self) -> int | None:
         """The token before a repository's name."""
         return _known(llama_cpp.llama_vocab_fim_rep(self._vocab))
@@ -59,6 +49,13 @@ class Vocabulary:
     def file_separator(self) -> int | None:
         """The token before a file's path."""
         return _known(llama_cpp.llama_vocab_fim_sep(self._vocab))
+
+    def _by_text(self, text: str) -> int | None:
+        """The token whose stored text is exactly that."""
+        wanted = text.encode()
+        size = llama_cpp.llama_vocab_n_tokens(self._vocab)
+        texts = ((t, llama_cpp.llama_vocab_get_text(self._vocab, t)) for t in range(size))
+        return next((t for t, found in texts if found == wanted), None)
 
     def tokenize(self, text: str, *, beginning: bool = False) -> list[int]:
         """Token ids of `text`; special tokens spelled out in it stay text.

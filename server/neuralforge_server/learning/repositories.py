@@ -92,7 +92,7 @@ class Attempts:
             content = self._read()
             kind = "last" if job.base is None else "base"
             attempt = _attempt(content[kind])
-            if attempt is not None and attempt.job == job and attempt.tries > 1:
+            if attempt is not None and attempt.job == job and attempt.tries > 0:
                 content[kind] = _as_json(replace(attempt, tries=attempt.tries - 1))
                 write_json(self._file, content)
 

@@ -56,7 +56,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9+/]{40,}={0,2}")
 _SUSPECT = re.compile(
     r"(?i)pass|pwd|secret|token|key|auth|cred|private|contrase|://\S*@"
     r"|akc[a-z\d]{10}|ap[\da-f][a-z\d]{8}|eyj"
-    r"|(?=[a-z+/=.-]*\d)[\w+/=.-]{8,}|[\w+/=-]{40,}|.{1000}"
+    r"|(?=[a-z+/=.-]*\d)[\w+/=.-]{8,}|[\"'][\da-f]{8,}[\"']|[\w+/=-]{20,}|.{1000}"
 )
 
 

@@ -81,7 +81,7 @@ def read_history(
             "neuralforge.learning.author to the name or e-mail that you commit with there, or "
             "git's user.email"
         )
-    changes = [c for c in user_commits(repository, choice.author, newest=newest) if c.time <= until]
+    changes = list(user_commits(repository, choice.author, newest=newest, until=until))
     changes = _without(changes, exclude, {path.expanduser().absolute(), repository.root})
     return History(str(repository.root), str(choice.author), choice.reason, changes)
 

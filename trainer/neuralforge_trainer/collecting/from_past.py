@@ -64,7 +64,9 @@ def from_past(home: Home, job: Job) -> Material:
         for history in histories:
             history.remember()
 
-    return Material(samples, heldout, data, "what was learnt before", remember, known=True)
+    until = max((h.until for h in histories if h.until is not None), default=None)
+    message = "what was learnt before"
+    return Material(samples, heldout, data, message, remember, until=until, known=True)
 
 
 def _histories(home: Home, job: Job) -> Iterator[Material]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -204,7 +205,7 @@ def _origin(clones: Sequence[Path], items: int, asked: int, seed: int) -> str:
 
 
 def _name(clone: Path) -> str:
-    place = clone.absolute()
+    place = Path(os.path.abspath(clone))  # noqa: PTH100 - keeps links, drops ".."
     return f"{place.parent.name}/{place.name}"
 
 

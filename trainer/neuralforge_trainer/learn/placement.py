@@ -12,9 +12,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import psutil
-
 from neuralforge_adapters.base_memory import Shape, training_bytes
+from neuralforge_adapters.machine_memory import available_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -109,7 +108,7 @@ def free_bytes(device: torch.device) -> int:
 
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)  # Apple's GPU shares it
+    return available_bytes()  # Apple's GPU shares it
 
 
 def _attention(device: torch.device, precision: Precision) -> str:

@@ -123,8 +123,8 @@ def everything(context: click.Context, /, run: str, manifest: Path | None, **giv
     config = load_config(run)
     if corpus_file(config).is_file() and any(given.values()):
         raise click.UsageError(
-            f"{corpus_file(config)} is there already; run the stage `corpus` with --folder and "
-            "--held-out to build it anew, then this without them"
+            f"{corpus_file(config)} is there already; leave out --folder and --held-out to go on "
+            "with it, or run the stage `corpus` with them to build another"
         )
     if not corpus_file(config).is_file():
         if config.corpus.packages:

@@ -39,7 +39,7 @@ def read_files(package: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[s
             if (room := room - len(content)) < 0:
                 raise CorpusError(
                     f"{package} holds more than {_MOST_TOGETHER / 1e6:.0f} MB of source code; "
-                    "take it out of the run file"
+                    "leave it out, or name folders in it one by one"
                 )
             yield path, content
     except (OSError, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, ValueError) as error:

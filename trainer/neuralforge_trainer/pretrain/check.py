@@ -33,8 +33,8 @@ def check_export(path: Path, tokenizer: Tokenizer, home: Home) -> EngineInfo:
     """
     base = open_base(path, home)
     expected = tokenizer.encode(PROBE)
-    _compare("llama.cpp", _llama_ids(path), expected, path)
-    _compare("transformers", load_vocabulary(base, home).encode(PROBE), expected, path)
+    _compare("llama.cpp", _llama_ids(path), expected)
+    _compare("transformers", load_vocabulary(base, home).encode(PROBE), expected)
     with EngineClient(base) as engine:
         engine.complete(CompleteRequest("def add(a, b):\n    return a", "\n"))
         return engine.info
@@ -50,19 +50,22 @@ def _llama_ids(path: Path) -> list[int]:
     parameters.vocab_only = True
     model = llama_cpp.llama_model_load_from_file(str(path).encode(), parameters)
     if not model:
-        raise ExportError(f"llama.cpp cannot read {path}; this is a fault of the export: report it")
+        raise ExportError(
+            "llama.cpp cannot read the exported base, which is not kept; this is a fault of the "
+            "export: report it"
+        )
     try:
         return Vocabulary(llama_cpp.llama_model_get_vocab(model)).tokenize(PROBE)
     finally:
         llama_cpp.llama_model_free(model)
 
 
-def _compare(reader: str, found: list[int], expected: list[int], path: Path) -> None:
+def _compare(reader: str, found: list[int], expected: list[int]) -> None:
     if found != expected:
         place = next(
             (i for i, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b), -1
         )
         raise ExportError(
-            f"{reader} reads other token ids from {path.name} (first at {place}); "
-            "this is a fault of the export: report it, and do not ship the file"
+            f"{reader} reads other token ids from the exported base (first at {place}), which is "
+            "not kept; this is a fault of the export: report it"
         )

@@ -29,7 +29,7 @@ _INSTALLED = re.compile(
 _ALNUM = re.compile(r"[A-Za-z]")
 _NUMBERS = re.compile(r"\b(0x[0-9a-fA-F]+|\d+(\.\d+)?)\b")
 _FAMILY = {"typescriptreact": "typescript", "javascriptreact": "javascript"}
-CLEANER = 2
+CLEANER = 3
 """Counts up when the same file would leave here as another text."""
 
 

@@ -124,10 +124,12 @@ def _places(config: RunConfig, manifest: Manifest, folders: Sequence[Path]) -> l
 def _named(folders: Sequence[Path]) -> dict[str, Path]:
     """The folders by name: with as many of the folders above as tell each from the others."""
     paths = list(dict.fromkeys(folder.resolve() for folder in folders))
-    depth = 1
-    while len({path.parts[-depth:] for path in paths}) < len(paths):
-        depth += 1
-    return {"-".join(path.parts[-depth:]).strip("/"): path for path in paths}
+    deepest = max((len(path.parts) for path in paths), default=1)
+    for depth in range(1, deepest + 1):
+        names = ["-".join(path.parts[-depth:]).strip("/") for path in paths]
+        if len({*names}) == len(paths):
+            return dict(zip(names, paths, strict=True))
+    return {f"{name}-{n}": path for n, (name, path) in enumerate(zip(names, paths, strict=True))}
 
 
 def _clean_all(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -70,9 +70,8 @@ def export(
 
     def write(part: Path) -> None:
         _write(part, name, precision, config, weights, tokenizer, progress)
-        check(part)
 
-    _replace(path, write)
+    _replace(path, write, check)
 
 
 def read_weights(path: Path, model: Model) -> dict[str, Tensor]:
@@ -138,21 +137,30 @@ def gguf_names(config: ModelConfig) -> dict[str, str]:
     return names
 
 
-def _replace(path: Path, write: Callable[[Path], None]) -> None:
+def _replace(path: Path, write: Callable[[Path], None], check: Callable[[Path], None]) -> None:
     private_dir(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     part = Path(name)
     try:
-        write(part)
-        part.replace(path)
+        with _explained(path):
+            write(part)
+        check(part)
+        with _explained(path):
+            part.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ExportError(
             f"cannot write {path}: {error.strerror or error}; free some room and export again"
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def _write(

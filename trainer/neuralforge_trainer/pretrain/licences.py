@@ -17,7 +17,9 @@ _PERMISSIVE = re.compile(
     r"|public[- ]domain|cc0|unicode|ncsa|curl|postgresql|libpng|blessing|cnri)"
 )
 _COPYLEFT = re.compile(r"(?i)\b[al]?gpl|general public licen|\bmpl\b|mozilla public|cc-by-(sa|nc)")
-_RESTRICTED = re.compile(r"(?i)commons[- ]clause|\bnc\b|non-?commercial|\bbsl-1\.1|-protection\b")
+_RESTRICTED = re.compile(
+    r"(?i)commons[- ]clause|\bnc\b|non-?commercial|\bbsl-1\.1|-protection\b|-no-"
+)
 """What takes back a part of what the name before it gives."""
 _SIGN = re.compile(r"(?i)([()]|,\s*(?:and|or)(?=\s)|,|(?<=[\s)])(?:and|or|[&+])(?=[\s(]))")
 """Brackets and connectives of an expression; `or` and `and` within a name are none."""
@@ -109,7 +111,7 @@ def _is_permissive(expression: str, bodies: dict[str, str], own: str = "") -> bo
     def is_permissive(name: str) -> bool:
         return _one_is_permissive(name, own or bodies.get(name, ""))
 
-    return _judge(signs, is_permissive)
+    return _judge(signs, is_permissive) and not signs
 
 
 def _judge(signs: list[str], is_permissive: Callable[[str], bool]) -> bool:

@@ -50,13 +50,13 @@ def train(config: RunConfig, steps: int | None, start_from: Path | None, report:
         if found is None and start_from is not None:
             _adopt_tokenizer(config, start_from)
             progress = export.read_progress(start_from)
-        progress = _of_this_tokenizer(config, progress, trunk(config))
+        progress = _of_this_run(config, progress, trunk(config))
         total = -(-max(0, config.train.tokens - progress.before) // config.train.batch_tokens)
         schedule = whole_run(total, config.train.warmup_steps, config.train.decay_share)
         loop = _loop(config, schedule, trunk(config), report)
         loop.progress = progress
         if found is not None:
-            _resume(loop, found[1], progress)
+            loop.resume(found[1], progress)
             report(f"going on from step {progress.step}")
         elif start_from is not None:
             loop.model.load_state_dict(export.read_weights(start_from, loop.model))
@@ -79,11 +79,12 @@ def decay(config: RunConfig, steps: int, report: Report) -> tuple[Path, bool]:
     folder = config.folder / f"branch-{progress.step}"
     with _alone(folder):
         schedule = branch(progress.step, config.train.warmup_steps, steps)
-        loop = _loop(config, schedule, folder, report)
-        own = state.load(folder)
+        own, source = state.load(folder), trunk(config)
         if own is not None and own[0].step <= schedule.end:
-            progress, tensors = own
-        _resume(loop, tensors, _of_this_tokenizer(config, progress, folder))
+            (progress, tensors), source = own, folder
+        progress = _of_this_run(config, progress, source)
+        loop = _loop(config, schedule, folder, report)
+        loop.resume(tensors, progress)
         finished = loop.run()
         if finished:
             discard_branches(config, keep=folder)
@@ -101,13 +102,13 @@ def export_run(
     `check` sees the file before it takes the place of an older one, and raises where it must not.
 
     Raises:
-        PretrainError: there is no checkpoint yet, or it is of another tokenizer.
+        PretrainError: there is no checkpoint yet, or it is of another tokenizer or shape.
         ExportError: the file cannot be written.
     """
     folder = newest_folder(config)
     progress, tensors = _newest(folder)
     path = output or config.folder / "exports" / f"{config.name}-{progress.step}-{precision}.gguf"
-    _of_this_tokenizer(config, progress, folder)
+    _of_this_run(config, progress, folder)
     tokenizer = load_tokenizer(tokenizer_file(config))
     shape, weights = model_config(config), weights_of(tensors)
     export.export(path, config.name, precision, shape, weights, tokenizer, progress, check)
@@ -181,27 +182,28 @@ def _adopt_tokenizer(config: RunConfig, base: Path) -> None:
         )
 
 
-def _of_this_tokenizer(config: RunConfig, progress: Progress, folder: Path) -> Progress:
-    """`progress` with the tokenizer noted, whose ids the weights are of."""
+def _of_this_run(config: RunConfig, progress: Progress, folder: Path) -> Progress:
+    """`progress` of the checkpoint in `folder`, with the tokenizer and the shape noted that its
+    weights are of.
+
+    Raises:
+        PretrainError: they are of another tokenizer, or of another shape than the run file's.
+    """
     file = tokenizer_file(config)
     load_tokenizer(file)
-    digest = file_digest(file)
+    digest, model = file_digest(file), dataclasses.asdict(config.model)
+    wanted = "put that back, or delete the folder to begin anew"
     if progress.tokenizer not in ("", digest):
         raise PretrainError(
-            f"the checkpoint in {folder} was trained with another tokenizer than {file}; put that "
-            "one back, or delete the folder to begin anew"
+            f"the checkpoint in {folder} was trained with another tokenizer than {file}; {wanted}"
         )
-    return replace(progress, tokenizer=digest)
-
-
-def _resume(loop: Loop, tensors: dict[str, Tensor], progress: Progress) -> None:
-    try:
-        loop.resume(tensors, progress)
-    except RuntimeError as error:  # torch's, with a line for each weight
+    if progress.model not in ({}, model):
+        changed = sorted(k for k, v in model.items() if progress.model.get(k) != v)
         raise PretrainError(
-            f"the checkpoint in {loop.folder} has another shape than the model of the run file; "
-            "put that back, or delete the folder to begin anew"
-        ) from error
+            f"the checkpoint in {folder} was trained with another {', '.join(changed)} than the "
+            f"run file's `model` has; {wanted}"
+        )
+    return replace(progress, tokenizer=digest, model=model)
 
 
 def _newest(folder: Path) -> tuple[Progress, dict[str, Tensor]]:

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ class Progress:
     """Tokens that the base which the run began with had seen; `tokens` counts them too."""
     tokenizer: str = ""
     """Digest of the one that its ids are of; empty in checkpoints of before this was noted."""
+    model: dict[str, Any] = field(default_factory=dict)
+    """The run file's `model`; likewise."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ sample and no configuration of the repository (`repository` keeps it out).
 
 from __future__ import annotations
 
+import math
 import re
 import tempfile
 from collections import Counter
@@ -27,7 +28,7 @@ from neuralforge_trainer.samples.repository import Repository
 
 _BULK_FLOOR = 10  # files; an author of one-file commits may still touch ten at once
 _BULK_HISTORY = 20  # commits; quartiles of fewer say nothing
-_REVERT = re.compile(r"(?i)revert(s|ed)?\b")
+_REVERT = re.compile(r"(?i)revert(s|ed|ing)?\b(?!-)")
 _PATCHED = {"M", "A", "R", "C"}
 _REGULAR = ("100644", "100755")  # neither symbolic links nor submodules
 
@@ -142,16 +143,21 @@ def choose_author(repository: Repository, wanted: str | None = None) -> AuthorCh
 
 
 def user_commits(
-    repository: Repository, author: Author, since: float | None = None, newest: int | None = None
+    repository: Repository,
+    author: Author,
+    since: float | None = None,
+    newest: int | None = None,
+    until: float = math.inf,
 ) -> Iterator[CommitChange]:
     """What the author's commits added, oldest first; commits that add nothing usable are skipped.
 
     `since` leaves out commits at or before that time (seconds since the epoch), `newest` all but
-    that many of the newest. What counts as a bulk commit is judged over all of the author's
-    commits: more changed files than Q3 + 1.5 interquartile ranges (Giagnorio et al., TOSEM 2025),
-    but never ten or fewer, and not in a history of under twenty commits.
+    that many of the newest; those after `until` are not looked at, as if they were not made yet.
+    What counts as a bulk commit is judged over all of the author's commits: more changed files
+    than Q3 + 1.5 interquartile ranges (Giagnorio et al., TOSEM 2025), but never ten or fewer, and
+    not in a history of under twenty commits.
     """
-    own = [commit for commit in _commits(repository) if _is_own(commit, author)]
+    own = [c for c in _commits(repository) if _is_own(c, author) and c.time <= until]
     entries = _changed_files(repository, [commit.id for commit in own])
     most = _bulk_limit([len(entries.get(commit.id, ())) for commit in own])
     kept = [

@@ -18,7 +18,7 @@ from neuralforge_adapters.base import Base, open_base
 from neuralforge_adapters.command_line import run_command
 from neuralforge_adapters.errors import NeuralForgeError
 from neuralforge_adapters.home import Home, locked, write_atomic, write_json
-from neuralforge_trainer.errors import NothingToLearnError, ProofError
+from neuralforge_trainer.errors import CodeChangedError, NothingToLearnError, ProofError
 from neuralforge_trainer.evaluate.history.course import Course
 from neuralforge_trainer.evaluate.history.figures import Answers, collect_answers
 from neuralforge_trainer.evaluate.history.kept import keep
@@ -51,6 +51,7 @@ class Travel:
         """Travel through every history, and report; `on_report` sees the report grow.
 
         Raises:
+            CodeChangedError: what runs is no longer what lies on the disk.
             NeuralForgeError: none of them could be travelled through.
         """
         found: list[tuple[About, Answers]] = []
@@ -58,12 +59,15 @@ class Travel:
         for history in histories:
             try:
                 found.append(self.one(history))
-                on_report(self._report(found, missing))
+            except CodeChangedError:
+                raise
             except NeuralForgeError as error:
                 if len(histories) == 1:
                     raise
                 missing[history.name] = str(error)
                 _say(f"{history.name}: {error}")
+            else:
+                on_report(self._report(found, missing))
         if not found:
             raise NothingToLearnError("; ".join(f"{k}: {why}" for k, why in missing.items()))
         return self._report(found, missing)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from neuralforge_adapters.base import Base
 from neuralforge_adapters.stack import ResolvedStack
-from neuralforge_trainer.errors import ProofError
+from neuralforge_trainer.errors import CodeChangedError
 from neuralforge_trainer.evaluate.heldout import Item
 from neuralforge_trainer.evaluate.history.exams import Candidate, plain_exam, window_exam
 from neuralforge_trainer.evaluate.history.kept import Cell, Kept, Mark
@@ -73,9 +73,17 @@ class Course:
         """Measure everything that is not kept yet.
 
         Raises:
-            ProofError: an update failed, or the code was changed meanwhile.
+            CodeChangedError: the code was changed meanwhile.
+            ProofError: an update failed.
             EngineError, AdapterError: the engine failed.
         """
+        try:
+            self._travel()
+        except BaseException:
+            self._settle()  # what was half edited fails, and what it measured must not stay
+            raise
+
+    def _travel(self) -> None:
         last = self.settings.updates
         for update in range(1, last + 1):
             self._after(update)
@@ -94,7 +102,7 @@ class Course:
             return
         self.kept.drop_unsettled()
         self._learning.forget_all()
-        raise ProofError(
+        raise CodeChangedError(
             f"the code that learns or asks was changed while {self.plan.name} was travelled "
             "through; what was measured since the last update is dropped. Run the command again "
             "from a copy of the code that nobody edits"
