@@ -20,6 +20,7 @@ from neuralforge_adapters import fim, store
 from neuralforge_adapters.base import Base, open_base
 from neuralforge_adapters.base_facts import read_facts
 from neuralforge_adapters.fim import Window, heal
+from neuralforge_adapters.fim_families import named_fim
 from neuralforge_adapters.gguf_header import read_gguf_header
 from neuralforge_adapters.home import Home
 from neuralforge_server.engine.vocabulary import Vocabulary as EngineVocabulary
@@ -47,7 +48,8 @@ def served(base: Base) -> Iterator[EngineVocabulary]:
     parameters = llama_cpp.llama_model_default_params()
     parameters.vocab_only = True
     model = llama_cpp.llama_model_load_from_file(str(base.path).encode(), parameters)
-    yield EngineVocabulary(llama_cpp.llama_model_get_vocab(model))
+    named = named_fim(read_gguf_header(base.path).metadata)  # as the engine does
+    yield EngineVocabulary(llama_cpp.llama_model_get_vocab(model), named)
     llama_cpp.llama_model_free(model)
 
 
