@@ -14,6 +14,7 @@ from neuralforge_server.session.scrub import scrub
 from neuralforge_trainer.errors import CorpusError, PretrainConfigError
 from neuralforge_trainer.pretrain import archives
 from neuralforge_trainer.pretrain.archives import read_files
+from neuralforge_trainer.pretrain.card import decays
 from neuralforge_trainer.pretrain.clean import Document, clean
 from neuralforge_trainer.pretrain.config import config_path, load_config
 from neuralforge_trainer.pretrain.licences import read_expression, read_licence
@@ -26,6 +27,7 @@ from neuralforge_trainer.pretrain.manifest import (
 )
 from neuralforge_trainer.pretrain.middles import draw_middle
 from neuralforge_trainer.pretrain.schedule import branch, whole_run
+from neuralforge_trainer.pretrain.state import Point
 from neuralforge_trainer.samples.near import NearDuplicates
 from neuralforge_trainer.samples.syntax import Tree
 
@@ -274,6 +276,13 @@ def test_the_manifest_comes_back_and_refuses_another_file(tmp_path: Path) -> Non
     file.write_bytes(b"other")
     with pytest.raises(CorpusError, match="checksum"):
         check_sum(file, entry)
+
+
+def test_the_card_knows_when_the_rate_fell() -> None:
+    scales = [0.5, 1.0, 1.0, 0.6, 0.2, 1.0, 1.0, 0.9, 0.1]
+    points = [Point(10 * n, n, 2.0, scale) for n, scale in enumerate(scales)]
+    assert decays(points) == [(30, 40), (70, 80)]
+    assert decays(points[:3]) == []
 
 
 def test_middles_lie_in_the_text_and_cover_every_kind() -> None:

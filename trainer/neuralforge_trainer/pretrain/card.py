@@ -95,9 +95,30 @@ def _training(config: RunConfig, points: list[Point]) -> str:
         f"{last.tokens / 1e6:.1f} M tokens{begun}; "
         f"{last.step} steps of {train.batch_tokens} tokens; bf16; "
         f"Muon at {train.matrix_rate:g} for matrices, AdamW at {train.vector_rate:g} for the "
-        f"rest; warm-up, stable, decay. Training loss {last.loss:.3f}, on held-out documents "
+        f"rest; {_schedule(points)}. Training loss {last.loss:.3f}, on held-out documents "
         f"{validation} nats a token.\n\n![loss](loss.svg)\n"
     )
+
+
+def _schedule(points: list[Point]) -> str:
+    """When the rate fell; a run may go on from a decayed state (Wen et al. 2024, «WSD-S»)."""
+    falls = " and ".join(f"{first} to {last}" for first, last in decays(points))
+    return f"warm-up, stable, and a decay in steps {falls}" if falls else "warm-up, then stable"
+
+
+def decays(points: list[Point]) -> list[tuple[int, int]]:
+    """(first, last) step of every stretch below the full rate, the warm-up left out."""
+    found: list[tuple[int, int]] = []
+    risen = falling = False
+    for point in points:
+        if point.scale >= 1:
+            risen, falling = True, False
+        elif falling:
+            found[-1] = (found[-1][0], point.step)
+        elif risen:
+            falling = True
+            found.append((point.step, point.step))
+    return found
 
 
 def _data(config: RunConfig, entries: list[Entry], near: int) -> str:
