@@ -17,7 +17,7 @@ from neuralforge_adapters.base_memory import Shape, least_training_bytes
 from neuralforge_adapters.convert import CONVERTIBLE
 from neuralforge_adapters.home import HOME_VARIABLE, PROFILE_VARIABLE, Home
 from neuralforge_adapters.machine_memory import total_bytes
-from neuralforge_server.learning.trainer_process import missing_packages
+from neuralforge_server.learning.trainer_process import HOW_TO_ADD, missing_packages
 
 
 def obstacle(path: Path, home: Home) -> str:
@@ -43,7 +43,7 @@ def shape_obstacle(architecture: str, shape: Shape) -> str:
             f"it takes at least {needed / 1e9:.1f} GB of memory, and there are {there / 1e9:.1f} GB"
         )
     if missing := missing_packages():
-        return f"training needs {', '.join(missing)}: pip install 'neuralforge[train]'"
+        return f"training needs {', '.join(missing)}: {HOW_TO_ADD}"
     return ""
 
 

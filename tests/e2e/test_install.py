@@ -49,13 +49,13 @@ def test_doctor_says_what_training_needs_and_that_the_rest_works(installed: Path
     done = subprocess.run([installed, "doctor", "--json"], capture_output=True, text=True)
     findings = {finding["check"]: finding for finding in json.loads(done.stdout)}
     assert not findings["training"]["ok"] and "torch" in findings["training"]["detail"]
-    assert "neuralforge[train]" in findings["training"]["advice"]
+    assert "extra `train`" in findings["training"]["advice"]
     assert all(findings[check]["ok"] for check in ("python", "home", "engine", "stack", "log"))
 
 
 def test_training_without_its_packages_says_how_to_get_them(installed: Path) -> None:
     done = subprocess.run([installed, "train", "--session"], capture_output=True, text=True)
-    assert done.returncode != 0 and "neuralforge[train]" in done.stderr
+    assert done.returncode != 0 and "extra `train`" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -24,13 +24,11 @@ export class Notices {
   /** A server of another version may not understand this extension. */
   versions(server: string | null, extension: string, origin: Origin): void {
     if (server === null || fitTogether(server, extension)) return;
-    const [major = '0', minor = '0'] = extension.split('.');
-    const wanted = `neuralforge~=${major}.${minor}.0`;
     const differ = `The server is version ${server}, this extension ${extension}: some of it may not work.`;
     if (origin === 'managed') {
       this.once(`${differ} Install the server again.`, ['Install', 'neuralforge.installServer']);
     } else {
-      this.once(`${differ} Bring the server to this version: pip install --upgrade "${wanted}".`);
+      this.once(`${differ} Bring the server to this version the way it was installed.`);
     }
   }
 

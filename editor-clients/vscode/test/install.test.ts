@@ -7,7 +7,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { findMaker } from '../src/server/makers.ts';
 import { ManagedFolder } from '../src/server/managed.ts';
-import { type Maker, steps } from '../src/server/plan.ts';
+import { type Maker, isNamed, steps } from '../src/server/plan.ts';
 import { runProgram } from '../src/server/programs.ts';
 import { answers, sourceOf } from '../src/server/source.ts';
 import { Trouble, fitTogether, installTrouble } from '../src/server/trouble.ts';
@@ -42,6 +42,12 @@ test('no Python, or only an old one, is said with the step that mends it', async
 test('a Python that the user named is not replaced by another', async () => {
   const run = machine({ uv: 'uv 0.9', '/mine/python': '3.8\n/mine/python\n' });
   await assert.rejects(findMaker('/mine/python', 'linux', run), /3\.8/);
+});
+
+test('the bare name is never asked for on the public index', () => {
+  assert.equal(isNamed(SOURCE), false);
+  assert.equal(isNamed({ ...SOURCE, indexUrl: 'http://a/simple' }), true);
+  assert.equal(isNamed({ ...SOURCE, package: '/src/neuralforge[train]' }), true);
 });
 
 test('the package source and the version are passed on', () => {

@@ -28,6 +28,7 @@ from neuralforge_server.cli.common import base_option, json_option, print_json, 
 from neuralforge_server.engine.client import EngineClient
 from neuralforge_server.engine.protocol import CompleteRequest
 from neuralforge_server.errors import EngineError
+from neuralforge_server.learning.trainer_process import HOW_TO_ADD
 from neuralforge_server.session.log import SessionLog
 
 _LOW_DISK_MB = 500
@@ -161,7 +162,7 @@ def _training() -> Finding:
             missing.append(package)
     if missing:
         detail = f"missing: {', '.join(missing)} (completion works without)"
-        return Finding("training", False, detail, "pip install 'neuralforge[train]'")
+        return Finding("training", False, detail, HOW_TO_ADD)
     return Finding("training", True, ", ".join(versions))
 
 

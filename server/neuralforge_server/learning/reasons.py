@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from neuralforge_server.learning.trainer_process import HOW_TO_ADD
 from neuralforge_server.learning.trigger import Facts, decide, hindrance
 from neuralforge_server.settings import LearningSettings
 
@@ -21,7 +22,7 @@ def why_none(settings: LearningSettings, facts: Facts, missing: Sequence[str]) -
     if facts.running:
         return ""
     if missing:
-        return f"training needs {', '.join(missing)}: install neuralforge[train]"
+        return f"training needs {', '.join(missing)}: {HOW_TO_ADD}"
     if why := hindrance(settings, facts):
         return why
     if decide(settings, facts) is not None:

@@ -28,6 +28,13 @@ LOG_FILE = "trainer.log"
 """In the trainer's folder: what the last one printed."""
 
 
+HOW_TO_ADD = (
+    "add the extra `train` the way NeuralForge was installed, in its checkout by "
+    "`pip install --editable '.[train]'`"
+)
+"""What training needs; never a bare name, which on the public index is another project's."""
+
+
 def missing_packages() -> list[str]:
     """What the trainer needs and this environment lacks."""
     return [name for name in _NEEDED if find_spec(name) is None]
@@ -41,8 +48,7 @@ def require_packages() -> None:
     """
     if missing := missing_packages():
         raise TrainerStartError(
-            f"training needs {', '.join(missing)}; install what is missing with "
-            f'`{sys.executable} -m pip install "neuralforge[train]"`'
+            f"training needs {', '.join(missing)}, which {sys.executable} lacks; {HOW_TO_ADD}"
         )
 
 

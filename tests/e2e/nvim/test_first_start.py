@@ -71,7 +71,7 @@ def test_uv_installs_it_where_there_is_uv(
 
 def test_not_now_installs_nothing_and_says_how(start: Start, tmp_path: Path) -> None:
     desk = open_without_server(start, only(tmp_path / "bin"))
-    answer(desk, 2)
+    answer(desk, 3)
     desk.nvim.wait("the way", lambda: ":NeuralForge install" in desk.nvim.screen.text())
 
 

@@ -45,6 +45,14 @@ def agree(window: Window) -> None:
     offer.get_by_role("button", name="Install Without Training").click()
 
 
+def test_without_a_source_it_is_said_what_to_set_and_nothing_is_installed(start: Start) -> None:
+    """On the public index the server's name is another project's."""
+    desk = start(without_server(), settings(python=PYTHON))
+    with desk.window(ready=False) as window:
+        expect(window.notice("an index that has it")).to_be_visible(timeout=60_000)
+        expect(window.status()).to_contain_text("no server", timeout=60_000)
+
+
 def test_the_server_is_installed_after_asking_and_works_at_once(
     start: Start, package_index: PackageIndex
 ) -> None:

@@ -7,9 +7,11 @@ M.defaults = {
   server = {
     ---@type string[]? The command that starts the server, instead of looking for one.
     command = nil,
-    ---@type string What pip installs: a name, a requirement, or the path or address of a wheel.
-    package = 'neuralforge',
-    ---@type string? Address of the package index, instead of pip's own.
+    ---@type string? What pip installs: a requirement, or the path or address of a wheel or a
+    --- checkout. Otherwise `neuralforge` from `index_url`, or the checkout that this plugin
+    --- lies in; never that name from the public index, where it is another project's.
+    package = nil,
+    ---@type string? Address of the package index that has the server.
     index_url = nil,
   },
   ---@type 'own'|'builtin' Who draws: this plugin, at once, or `vim.lsp.inline_completion` (0.12).
@@ -44,7 +46,7 @@ end
 local function validate(options)
   vim.validate('server', options.server, 'table')
   vim.validate('server.command', options.server.command, is_command, true, 'list of strings')
-  vim.validate('server.package', options.server.package, 'string')
+  vim.validate('server.package', options.server.package, 'string', true)
   vim.validate('server.index_url', options.server.index_url, 'string', true)
   vim.validate('ghost_text', options.ghost_text, function(value)
     return value == 'own' or value == 'builtin'

@@ -10,6 +10,10 @@ local M = {}
 local PYTHON = { 3, 11 }
 local TAIL = 6
 local OFFER = 'NeuralForge is not installed. Install its server now, from %s into %s?'
+local NAME = 'neuralforge'
+local NO_SOURCE = 'there is nothing to install the server from: set server.package to a checkout '
+  .. 'or a wheel, or server.index_url to an index that has it (on the public one the name is '
+  .. "another project's), then :NeuralForge install"
 
 --- What went wrong by what pip or uv printed, with the step that mends it.
 ---@type { pattern: string, advice: string }[]
@@ -89,17 +93,47 @@ local function python_of(environment)
   return vim.fs.joinpath(environment, windows and 'Scripts/python.exe' or 'bin/python')
 end
 
----@return string[][]? steps, string? problem
-local function plan(environment)
+--- The checkout that this plugin lies in, if it lies in one.
+---@return string?
+local function checkout()
+  local here = vim.fs.normalize(debug.getinfo(1, 'S').source:sub(2))
+  local root = vim.fs.root(here, 'pyproject.toml')
+  local file = root and io.open(vim.fs.joinpath(root, 'pyproject.toml'))
+  local content = file and file:read('*a') or ''
+  if file then
+    file:close()
+  end
+  return content:find('\nname = "' .. NAME .. '"\n', 1, true) and root or nil
+end
+
+--- What is installed, as pip wants it named, and where from, in words.
+---@return string? package, string? from
+local function source()
   local options = config.options.server
-  local index = options.index_url
+  if options.package then
+    return options.package, options.package
+  elseif options.index_url then
+    return NAME, options.index_url
+  end
+  local root = checkout()
+  return root, root
+end
+
+---@return string[][]? steps, string? problem
+local function plan(environment, training)
+  local package = source()
+  if not package then
+    return nil, NO_SOURCE
+  end
+  package = package .. (training and '[train]' or '')
+  local index = config.options.server.index_url
   local uv = vim.fn.exepath('uv')
   if uv ~= '' then
     local install = { uv, 'pip', 'install', '--python', python_of(environment), '--upgrade' }
     vim.list_extend(install, index and { '--default-index', index } or {})
     return {
       { uv, 'venv', '--clear', '--python', '>=3.11', environment },
-      vim.list_extend(install, { options.package }),
+      vim.list_extend(install, { package }),
     }
   end
   local python, problem = find_python()
@@ -111,7 +145,7 @@ local function plan(environment)
   vim.list_extend(install, index and { '--index-url', index } or {})
   return {
     { python, '-m', 'venv', '--clear', environment },
-    vim.list_extend(install, { options.package }),
+    vim.list_extend(install, { package }),
   }
 end
 
@@ -157,19 +191,20 @@ local function run(steps, show, done)
   end)
 end
 
-local function prepare(environment)
+local function prepare(environment, training)
   local parent = vim.fs.dirname(environment)
   local made = pcall(vim.fn.mkdir, parent, 'p')
   if not made or vim.fn.filewritable(parent) ~= 2 then
     return nil, parent .. ' cannot be written: make it writable, or set XDG_DATA_HOME'
   end
-  return plan(environment)
+  return plan(environment, training)
 end
 
 --- Install the server, or the newest version of it, and start it.
-function M.run()
+---@param training boolean? Also what the trainer needs: PyTorch, about 1 GB.
+function M.run(training)
   local server = require('neuralforge.server')
-  local steps, problem = prepare(server.environment())
+  local steps, problem = prepare(server.environment(), training)
   if not steps then
     client.say(problem --[[@as string]], vim.log.levels.ERROR)
     return
@@ -193,12 +228,16 @@ function M.offer()
     return
   end
   offered = true
-  local from = config.options.server.index_url or 'the Python package index'
+  local _, from = source()
+  if not from then
+    return client.say(NO_SOURCE, vim.log.levels.WARN)
+  end
   local question = OFFER:format(from, require('neuralforge.server').environment())
+  local choices = { 'Install', 'Install with training (about 1 GB more)', 'Not now' }
   require('neuralforge.question').when_idle(function()
-    vim.ui.select({ 'Install', 'Not now' }, { prompt = question }, function(choice)
-      if choice == 'Install' then
-        M.run()
+    vim.ui.select(choices, { prompt = question }, function(choice)
+      if choice == choices[1] or choice == choices[2] then
+        M.run(choice == choices[2])
       else
         client.say(':NeuralForge install installs it later')
       end

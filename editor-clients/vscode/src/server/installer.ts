@@ -11,7 +11,7 @@ import {
 import { clientSettings } from '../settings.ts';
 import { type Run, findMaker } from './makers.ts';
 import { ManagedFolder } from './managed.ts';
-import { type Step, steps } from './plan.ts';
+import { type Source, type Step, isNamed, steps } from './plan.ts';
 import { type Ended, runProgram } from './programs.ts';
 import { answers, sourceOf } from './source.ts';
 import { Trouble, installTrouble } from './trouble.ts';
@@ -19,6 +19,7 @@ import { Trouble, installTrouble } from './trouble.ts';
 const WITH_TRAINING = 'Install';
 const WITHOUT_TRAINING = 'Install Without Training';
 const CHOOSE = 'I Have It…';
+const OPEN_SETTINGS = 'Open the Settings';
 
 export class Installer {
   private readonly folder: ManagedFolder;
@@ -37,6 +38,10 @@ export class Installer {
 
   /** Asks and installs; returns whether a server was installed. */
   async ask(): Promise<boolean> {
+    if (!isNamed(this.source(false))) {
+      await askForSource();
+      return false;
+    }
     const chosen = await window.showInformationMessage(
       'NeuralForge needs its server, a Python program that runs on this machine. Install it into ' +
         'the editor’s own folder? Training adds about 1 GB to download (PyTorch).',
@@ -79,6 +84,16 @@ export class Installer {
     );
   }
 
+  private source(training: boolean): Source {
+    const settings = clientSettings();
+    return {
+      package: settings.installPackage,
+      indexUrl: settings.installIndexUrl,
+      extraIndexUrl: settings.installExtraIndexUrl,
+      training,
+    };
+  }
+
   private async make(
     training: boolean,
     signal: AbortSignal,
@@ -88,12 +103,7 @@ export class Installer {
     const run: Run = (program, args) => runProgram(program, args);
     const maker = await findMaker(settings.installPython, process.platform, run);
     const folder = await this.folder.next();
-    const source = {
-      package: settings.installPackage,
-      indexUrl: settings.installIndexUrl,
-      extraIndexUrl: settings.installExtraIndexUrl,
-      training,
-    };
+    const source = this.source(training);
     const { version } = this.context.extension.packageJSON as { version: string };
     for (const step of steps(maker, folder, source, version, process.platform)) {
       const { ok, printed } = await this.run(step, signal, report);
@@ -119,4 +129,16 @@ export class Installer {
     };
     return runProgram(program, args, told, signal);
   }
+}
+
+async function askForSource(): Promise<void> {
+  const chosen = await window.showInformationMessage(
+    'NeuralForge needs its server, a Python program, and found none on PATH. Name the program ' +
+      '(neuralforge.server.path: .venv/bin/neuralforge of a checkout), or what to install it ' +
+      'from: a wheel or a checkout (neuralforge.server.package) or an index that has it ' +
+      '(neuralforge.server.index_url).',
+    OPEN_SETTINGS,
+  );
+  if (chosen !== OPEN_SETTINGS) return;
+  await commands.executeCommand('workbench.action.openSettings', 'neuralforge.server');
 }

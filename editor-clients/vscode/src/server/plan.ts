@@ -8,7 +8,7 @@ import { MINIMUM_PYTHON } from './trouble.ts';
 export type Maker = { kind: 'uv'; program: string } | { kind: 'python'; program: string };
 
 export interface Source {
-  /** What to install, as pip reads it; empty for the version that fits this extension. */
+  /** What to install, as pip reads it; empty for the version that fits, from `indexUrl`. */
   package: string;
   indexUrl: string;
   extraIndexUrl: string;
@@ -20,6 +20,17 @@ export interface Step {
   says: string;
   program: string;
   args: string[];
+}
+
+/**
+ * Whether it is said where the server comes from. On the public index its name is another
+ * project's, so that it is never asked for there unasked.
+ */
+export function isNamed({
+  package: what,
+  indexUrl,
+}: Pick<Source, 'package' | 'indexUrl'>): boolean {
+  return what !== '' || indexUrl !== '';
 }
 
 /** The steps that make the environment in `folder`, which does not exist yet. */

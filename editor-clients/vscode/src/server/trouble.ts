@@ -48,7 +48,7 @@ const LOCAL: Known[] = [
     pattern: /Permission denied|EACCES|EROFS|Read-only file system|Access is denied/i,
     says:
       'The editor’s storage folder cannot be written. Make it writable, or install the server ' +
-      'yourself (pip install neuralforge) and name it in the setting neuralforge.server.path.',
+      'yourself and name it in the setting neuralforge.server.path.',
   },
 ];
 
