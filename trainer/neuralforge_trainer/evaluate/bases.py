@@ -116,9 +116,10 @@ def questions(clones: Sequence[Path], each: int, seed: int) -> list[Question]:
         for task in TASKS:
             found += _draw(repository, files, task, each, draws)
     if not found:
+        known = ", ".join(sorted({*LANGUAGES.values()}))
         raise NothingToLearnError(
-            "the repositories have no Python, TypeScript or JavaScript file of their own to ask "
-            "about; name others with --repository"
+            f"the repositories have no file of their own in {known} to ask about; name others "
+            "with --repository"
         )
     return found
 

@@ -194,7 +194,7 @@ def _shown(difference: Difference) -> str:
     help="A git repository that the base was not trained on (repeatable).",
 )
 @click.option("--base", "path", type=click.Path(path_type=Path),
-              help="A GGUF; otherwise the embedded base.")  # fmt: skip
+              help="A GGUF; otherwise the base in use.")  # fmt: skip
 @click.option("--commits", type=click.IntRange(1), default=60, show_default=True,
               help="Newest commits of the main author to ask about.")  # fmt: skip
 @click.option("--items", type=click.IntRange(1), default=200, show_default=True,

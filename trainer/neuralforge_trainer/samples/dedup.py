@@ -1,4 +1,4 @@
-"""Takes duplicates out, before anything is split into training and held-out samples.
+"""Takes duplicates out, of what is learnt and of what is held out from it.
 
 Invariant: of samples that ask for the same text at the same kind of place, the first stays, and
 so it does of samples whose neighbourhoods are nearly the same (Jaccard 0.8 of shingles of three
