@@ -68,7 +68,7 @@ async def test_edits_after_odd_line_ends_land_where_the_client_means_them(
     editor.open(uri, "# a\fb\u2028c 😀\r\ndef add(first, second):\r\n    retur")
     editor.change(uri, "n ", (2, 9))
     (item,) = await editor.complete(uri, (2, 11))
-    assert item["insertText"].startswith("first")
+    assert item["insertText"].startswith(("first", "second")), "what stands behind `return `"
 
 
 async def test_the_range_covers_a_bracket_that_the_editor_closed(editor: LspClient) -> None:

@@ -28,7 +28,7 @@ class JobSettings:
     """What guards against forgetting: none, replay, ewc or both."""
     epochs: int = 1
     """How often every example is trained on."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 4e-3
     """For a base as wide as the embedded one; see `update.learning_rate`."""
     micro_batch: int = 4
     """Samples computed at once; between two of them the trainer gives way to the user."""

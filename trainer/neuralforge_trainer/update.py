@@ -297,8 +297,8 @@ def _beside(count: int, share: float) -> int:
 def learning_rate(tuned: float, width: int) -> float:
     """The rate tuned on the embedded base, for one of another width.
 
-    Falls with the square of the width: from 1e-3 at 320 to 1.3e-4 at Qwen2.5-Coder-0.5B's 896 and
-    4e-5 at 1.5B's 1536, at the lower end of what is customary for LoRA there.
+    Falls with the square of the width: from 4e-3 at 320 to 5e-4 at Qwen2.5-Coder-0.5B's 896 and
+    2e-4 at 1.5B's 1536, about what is customary for LoRA there.
     """
     return tuned * min(1.0, (_TUNED_WIDTH / width) ** 2)
 
