@@ -90,7 +90,10 @@ def test_uv_installs_it_where_there_is_uv(
 @pytest.mark.parametrize(
     ("own", "says"),
     [
-        ({"python": "/no/such/python"}, "There is no Python on this machine"),
+        (
+            {"python": "/no/such/python", "index_url": "http://127.0.0.1:9/simple"},
+            "There is no Python on this machine",
+        ),
         # pip says it in warnings, which the user's own settings may keep from being printed
         ({"python": PYTHON, "index_url": "http://127.0.0.1:9/simple"}, "cannot be reached"),
     ],
