@@ -284,13 +284,13 @@ def _size(path: Path) -> int:
 @contextlib.contextmanager
 def _explained(source: Source, hub: Hub) -> Iterator[None]:
     """huggingface_hub's and the system's errors as ours."""
-    from huggingface_hub.errors import HFValidationError, HTTPError
+    from huggingface_hub.errors import HTTPError
 
     try:
         yield
     except HubError:
         raise
-    except (HTTPError, OSError, HFValidationError, ValueError) as error:
+    except (HTTPError, OSError, ValueError) as error:  # its HFValidationError is the latter
         raise HubError(_message(error, source, hub)) from error
 
 

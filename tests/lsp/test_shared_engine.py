@@ -112,9 +112,9 @@ async def test_whichever_window_is_killed_the_other_goes_on(start: Starter, sour
     starter.send_complete(source.as_uri(), PLACES[0])
     starter.process.kill()
     await starter.process.wait()
-    assert same(await texts(other, source.as_uri()), before)
+    assert await texts(other, source.as_uri()) == before
     third = await start(settings=SHARED)
-    assert same(await texts(third, source.as_uri()), before)
+    assert await texts(third, source.as_uri()) == before
     assert await engine_of(other) == await engine_of(third) == engine
     for editor in (other, third):
         editor.process.kill()
@@ -132,7 +132,7 @@ async def test_a_killed_engine_comes_back_once_for_both_windows(
     killed.kill()
     await asyncio.gather(until_restarted(one), until_restarted(two))
     for editor, expected in zip((one, two), before, strict=True):
-        assert same(await texts(editor, source.as_uri()), expected)
+        assert await texts(editor, source.as_uri()) == expected
     assert await engine_of(one) == await engine_of(two) != killed
     assert not home.set_aside.exists(), "a kill from outside blames no file"
 
@@ -155,7 +155,7 @@ async def test_stacks_of_two_windows_never_mix(
     assert len({(await engine_of(editor)).pid for editor in editors}) == 1
     for _ in range(2):  # in turns, each finding what the others left in the cache
         for editor, expected in zip(editors, apart, strict=True):
-            assert same(await texts(editor, source.as_uri()), expected)
+            assert await texts(editor, source.as_uri()) == expected
 
 
 async def test_another_base_setting_is_another_engine(start: Starter, source: Path) -> None:
@@ -188,7 +188,7 @@ async def test_sharing_may_be_turned_on_and_off_while_typing(start: Starter, sou
             before.pid,
         ):
             pass
-        assert same(await texts(editor, source.as_uri()), found), status
+        assert await texts(editor, source.as_uri()) == found, status
     assert await gone(own)
 
 

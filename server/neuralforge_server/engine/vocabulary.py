@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bisect
 import ctypes
+from functools import cached_property
 
 import llama_cpp
 import numpy as np
@@ -25,8 +26,7 @@ class Vocabulary:
         """`named`: the FIM tokens that the file's metadata names. llama.cpp fills in by their texts
         what is lacking, one by one, which may mix two families."""
         self._vocab = vocab
-        self.fim = with_family(named, self._by_text)
-        """The special tokens for filling in."""
+        self._named = named
         self.size: int = llama_cpp.llama_vocab_n_tokens(vocab)
         self.end_tokens = frozenset(
             t for t in range(self.size) if llama_cpp.llama_vocab_is_eog(vocab, t)
@@ -40,6 +40,17 @@ class Vocabulary:
         self._sorted_pieces = [p for p, _ in spoken]
         self._sorted_ids = np.array([t for _, t in spoken], dtype=np.int64)
 
+    @cached_property
+    def fim(self) -> FimTokens:
+        """The special tokens for filling in."""
+        return with_family(self._named, lambda text: self._texts.get(text))
+
+    @cached_property
+    def _texts(self) -> dict[str, int]:
+        """Tokens by their stored text, of special ones too."""
+        texts = ((llama_cpp.llama_vocab_get_text(self._vocab, t), t) for t in range(self.size))
+        return {text.decode("utf-8", "replace"): token for text, token in texts}
+
     @property
     def repository_name(self) -> int | None:
         """The token before a repository's name."""
@@ -49,13 +60,6 @@ class Vocabulary:
     def file_separator(self) -> int | None:
         """The token before a file's path."""
         return _known(llama_cpp.llama_vocab_fim_sep(self._vocab))
-
-    def _by_text(self, text: str) -> int | None:
-        """The token whose stored text is exactly that."""
-        wanted = text.encode()
-        size = llama_cpp.llama_vocab_n_tokens(self._vocab)
-        texts = ((t, llama_cpp.llama_vocab_get_text(self._vocab, t)) for t in range(size))
-        return next((t for t, found in texts if found == wanted), None)
 
     def tokenize(self, text: str, *, beginning: bool = False) -> list[int]:
         """Token ids of `text`; special tokens spelled out in it stay text.
